@@ -1,0 +1,15 @@
+//! KeelMQ: a message broker that speaks RocketMQ's remoting protocol and keeps RocketMQ's files.
+//!
+//! The floors, from the ground: `model`; `protocol` and `env`; `store` and `remoting`; `broker` and `namesrv`; `cli`.
+//! A room imports only lower floors; siblings do not know each other. `os` keeps `env`'s promises with the kernel and
+//! is imported by `main` and `cli` alone, so that everything else runs under the simulator as it is.
+
+pub mod broker;
+pub mod cli;
+pub mod env;
+pub mod model;
+pub mod namesrv;
+pub mod os;
+pub mod protocol;
+pub mod remoting;
+pub mod store;

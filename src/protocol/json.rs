@@ -1,0 +1,1 @@
+//! The JSON dialect of bodies (fastjson's): lenient reading, Java-shaped writing.
