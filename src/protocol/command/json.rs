@@ -1,9 +1,183 @@
-//! The JSON form of a command header, written and read without a tree.
+//! The JSON form of a command header, written and read without a tree: one pass, text borrowed from the read buffer unless
+//! it had to be unescaped. Knows no field's meaning.
+//!
+//! Reading is as wide as fastjson's (numbers where text belongs and the reverse, any order, unknown members); writing is
+//! what Java writes, keys in alphabetical order, and every custom field as text because the C++ client takes nothing else.
 
-use super::{Command, DecodeError, Outline};
+use std::borrow::Cow;
 
-pub(super) fn decode<'a>(_header: &'a [u8], _body: &'a [u8]) -> Result<Command<'a>, DecodeError> {
-    Err(DecodeError::Json { what: "not read yet", at: 0 })
+use super::{Command, DecodeError, Fields, Language, OUR_VERSION, Outline, Serialization, Value};
+use crate::protocol::json::{
+    JsonError,
+    scan::{Scanner, Token},
+    text::{push_int, push_quoted},
+};
+
+impl From<JsonError> for DecodeError {
+    fn from(error: JsonError) -> Self {
+        DecodeError::Json { what: error.what, at: error.at }
+    }
 }
 
-pub(super) fn encode(_outline: &Outline<'_>, _out: &mut Vec<u8>) {}
+pub(super) fn decode<'a>(header: &'a [u8], body: &'a [u8]) -> Result<Command<'a>, DecodeError> {
+    match str::from_utf8(header) {
+        Ok(text) => Ok(members(text, body)?),
+        // Java replaces what is not UTF-8 and goes on; the price of a copy falls on the sender of such a header alone.
+        Err(_) => {
+            let text = String::from_utf8_lossy(header);
+            let Command { code, language, version, opaque, flag, remark, fields, serialization, .. } =
+                members(&text, &[])?;
+            let remark = remark.map(|remark| Cow::Owned(remark.into_owned()));
+            let fields = fields.into_owned();
+            Ok(Command { code, language, version, opaque, flag, remark, fields, body, serialization })
+        }
+    }
+}
+
+fn members<'a>(text: &'a str, body: &'a [u8]) -> Result<Command<'a>, JsonError> {
+    let mut command = Command {
+        code: 0,
+        language: Language::Java,
+        version: 0,
+        opaque: 0,
+        flag: 0,
+        remark: None,
+        fields: Fields { absent: true, ..Fields::default() },
+        body,
+        serialization: Serialization::Json,
+    };
+    let mut scanner = Scanner::new(text);
+    scanner.expect(b'{', "no object")?;
+    if scanner.take(b'}') {
+        return Ok(command);
+    }
+    loop {
+        let name = scanner.name()?;
+        scanner.expect(b':', "no colon behind a name")?;
+        match name.as_ref() {
+            "code" => command.code = int(&mut scanner, command.code)?,
+            "flag" => command.flag = int(&mut scanner, command.flag)?,
+            "opaque" => command.opaque = int(&mut scanner, command.opaque)?,
+            "version" => command.version = int(&mut scanner, command.version)?,
+            "language" => command.language = language(&mut scanner)?,
+            "remark" => command.remark = text_of(&mut scanner)?,
+            "extFields" => fields(&mut scanner, &mut command.fields)?,
+            _ => {
+                if let Token::Object | Token::Array = scanner.token()? {
+                    scanner.skip_members()?;
+                }
+            }
+        }
+        if !scanner.more(b'}')? {
+            return Ok(command);
+        }
+    }
+}
+
+/// A number, or text that holds one. Null leaves what was there.
+fn int(scanner: &mut Scanner<'_>, before: i32) -> Result<i32, JsonError> {
+    let parsed = match scanner.token()? {
+        Token::Null => Some(before),
+        Token::Number(digits) => digits.parse().ok(),
+        Token::Text(digits) => digits.trim().parse().ok(),
+        _ => None,
+    };
+    parsed.map_or_else(|| scanner.error("a value that is not a 32-bit number"), Ok)
+}
+
+fn language(scanner: &mut Scanner<'_>) -> Result<Language, JsonError> {
+    Ok(match scanner.token()? {
+        Token::Number(digits) => digits.parse().map_or(Language::Other, Language::from_code),
+        Token::Text(name) => Language::from_name(&name),
+        Token::Object | Token::Array => {
+            scanner.skip_members()?;
+            Language::Other
+        }
+        Token::Null | Token::Bool(_) => Language::Other,
+    })
+}
+
+/// Whatever stands there as text; an object or array as it was written.
+fn text_of<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>, JsonError> {
+    scanner.peek();
+    let start = scanner.at();
+    Ok(match scanner.token()? {
+        Token::Null => None,
+        Token::Bool(truth) => Some(Cow::Borrowed(if truth { "true" } else { "false" })),
+        Token::Number(digits) => Some(Cow::Borrowed(digits)),
+        Token::Text(text) => Some(text),
+        Token::Object | Token::Array => {
+            scanner.skip_members()?;
+            Some(Cow::Borrowed(scanner.since(start)))
+        }
+    })
+}
+
+fn fields<'a>(scanner: &mut Scanner<'a>, fields: &mut Fields<'a>) -> Result<(), JsonError> {
+    match scanner.token()? {
+        Token::Object => fields.absent = false,
+        Token::Null => return Ok(()),
+        _ => return scanner.error("extFields that are no object"),
+    }
+    if scanner.take(b'}') {
+        return Ok(());
+    }
+    loop {
+        let name = scanner.name()?;
+        scanner.expect(b':', "no colon behind a name")?;
+        if let Some(value) = text_of(scanner)? {
+            fields.push(name, value);
+        }
+        if !scanner.more(b'}')? {
+            return Ok(());
+        }
+    }
+}
+
+pub(super) fn encode(outline: &Outline<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"code\":");
+    push_int(out, outline.code.into());
+    out.extend_from_slice(b",\"extFields\":{");
+    let mut first = true;
+    let mut name = |out: &mut Vec<u8>, name: &str| {
+        if !first {
+            out.push(b',');
+        }
+        first = false;
+        push_quoted(out, name);
+        out.push(b':');
+    };
+    for (key, value) in outline.fields {
+        name(out, key);
+        match value {
+            Value::Text(text) => push_quoted(out, text),
+            Value::Int(number) => {
+                out.push(b'"');
+                push_int(out, *number);
+                out.push(b'"');
+            }
+            Value::Bool(truth) => out.extend_from_slice(if *truth { b"\"true\"" } else { b"\"false\"" }),
+            Value::MessageId(id) => {
+                out.push(b'"');
+                id.render(out);
+                out.push(b'"');
+            }
+        }
+    }
+    for (key, value) in outline.passed_on {
+        name(out, key);
+        push_quoted(out, value);
+    }
+    out.extend_from_slice(b"},\"flag\":");
+    push_int(out, outline.flag.into());
+    // Clients of 4.x know no RUST and read the name; everything RocketMQ itself sends says JAVA.
+    out.extend_from_slice(b",\"language\":\"JAVA\",\"opaque\":");
+    push_int(out, outline.opaque.into());
+    if let Some(remark) = outline.remark {
+        out.extend_from_slice(b",\"remark\":");
+        push_quoted(out, remark);
+    }
+    out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+    push_int(out, OUR_VERSION.into());
+    out.push(b'}');
+}

@@ -46,6 +46,41 @@ pub enum Language {
     NodeJs = 13,
 }
 
+impl Language {
+    /// By ordinal, as the binary header states it.
+    pub fn from_code(code: u8) -> Self {
+        Self::ALL.get(usize::from(code)).map_or(Language::Other, |(language, _)| *language)
+    }
+
+    /// By name, as the JSON header states it.
+    pub fn from_name(name: &str) -> Self {
+        Self::ALL.iter().find(|(_, known)| *known == name).map_or(Language::Other, |(language, _)| *language)
+    }
+
+    /// RocketMQ's name of it.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
+    /// In the order of the ordinals.
+    const ALL: [(Language, &'static str); 14] = [
+        (Language::Java, "JAVA"),
+        (Language::Cpp, "CPP"),
+        (Language::Dotnet, "DOTNET"),
+        (Language::Python, "PYTHON"),
+        (Language::Delphi, "DELPHI"),
+        (Language::Erlang, "ERLANG"),
+        (Language::Ruby, "RUBY"),
+        (Language::Other, "OTHER"),
+        (Language::Http, "HTTP"),
+        (Language::Go, "GO"),
+        (Language::Php, "PHP"),
+        (Language::Oms, "OMS"),
+        (Language::Rust, "RUST"),
+        (Language::NodeJs, "NODE_JS"),
+    ];
+}
+
 /// A received command. Text borrows the read buffer unless it had to be unescaped.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command<'a> {
@@ -91,7 +126,8 @@ impl<'a> Fields<'a> {
         self.entries.is_empty()
     }
 
-    pub fn into_owned(self) -> Fields<'static> {
+    /// For any lifetime: the small vector inside is invariant, so that `'static` would not shrink by itself.
+    pub fn into_owned<'b>(self) -> Fields<'b> {
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         Fields {
             entries: self.entries.into_iter().map(|(key, value)| (own(key), own(value))).collect(),
@@ -278,7 +314,20 @@ pub fn encode_response(response: &Response, opaque: i32, serialization: Serializ
         fields: &response.fields,
         passed_on: &response.passed_on,
     };
-    encode(&outline, response.body_len(), serialization, out);
+    let start = out.len();
+    if encode(&outline, response.body_len(), serialization, out).is_err() {
+        // Only text passed on from another client grows so long. Opaque and body length stay, so that the asker learns
+        // of it and the stream stays whole.
+        out.truncate(start);
+        let short = Outline {
+            code: super::code::response::SYSTEM_ERROR,
+            remark: Some("the answer's header exceeds 16 MiB"),
+            passed_on: &[],
+            fields: &FieldsOut::new(),
+            ..outline
+        };
+        encode(&short, response.body_len(), serialization, out).expect("a header of one sentence is short");
+    }
 }
 
 /// Appends the frame of `call` with its body to `out`.
@@ -291,7 +340,13 @@ pub fn encode_call(call: &Call, opaque: i32, oneway: bool, serialization: Serial
         fields: &call.fields,
         passed_on: &call.passed_on,
     };
-    encode(&outline, call.body.len(), serialization, out);
+    let start = out.len();
+    if encode(&outline, call.body.len(), serialization, out).is_err() {
+        // Only a request passed on carries so much; its receiver answers that the fields are missing.
+        out.truncate(start);
+        let short = Outline { passed_on: &[], fields: &FieldsOut::new(), ..outline };
+        encode(&short, call.body.len(), serialization, out).expect("a header without fields is short");
+    }
     out.extend_from_slice(&call.body);
 }
 
@@ -305,7 +360,16 @@ struct Outline<'a> {
     passed_on: &'a [(String, String)],
 }
 
-fn encode(outline: &Outline<'_>, body_len: usize, serialization: Serialization, out: &mut Vec<u8>) {
+/// The header does not fit its 24-bit length.
+#[derive(Debug)]
+struct TooLong;
+
+fn encode(
+    outline: &Outline<'_>,
+    body_len: usize,
+    serialization: Serialization,
+    out: &mut Vec<u8>,
+) -> Result<(), TooLong> {
     let start = out.len();
     out.extend_from_slice(&[0; 8]);
     match serialization {
@@ -313,9 +377,15 @@ fn encode(outline: &Outline<'_>, body_len: usize, serialization: Serialization, 
         Serialization::Binary => binary::encode(outline, out),
     }
     let header = out.len() - start - 8;
-    assert!(header < 1 << 24, "a header of {header} bytes does not fit its 24-bit length");
+    if header >= 1 << 24 {
+        return Err(TooLong);
+    }
     let total = 4 + header + body_len;
     out[start..start + 4].copy_from_slice(&(total as u32).to_be_bytes());
     let word = (serialization as u32) << 24 | header as u32;
     out[start + 4..start + 8].copy_from_slice(&word.to_be_bytes());
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,0 @@
-//! The JSON dialect of bodies (fastjson's): lenient reading, Java-shaped writing.
