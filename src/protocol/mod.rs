@@ -4,4 +4,5 @@
 pub mod code;
 pub mod command;
 pub mod frame;
+pub mod header;
 pub mod json;
