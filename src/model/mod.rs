@@ -1,8 +1,9 @@
-//! Values that are valid once constructed: offsets, messages and their properties, filters. Pure; knows nobody.
+//! Values that are valid once constructed: offsets, messages and their properties, filters, settings. Pure; knows nobody.
 
 pub mod filter;
 pub mod offset;
 pub mod properties;
+pub mod settings;
 pub mod watermark;
 
 pub use offset::{LogOffset, OffsetMessageId, QueueOffset};
