@@ -1,1 +1,20 @@
-//! The seeded simulator: worlds made of nodes, disks and wires, in which the production broker runs as it is.
+//! The seeded simulator: worlds of machines whose time, disks, wires and processes are a function of a seed, and the
+//! checks that what a broker acknowledged in them is never lost. Everything that runs needs `--cfg madsim`.
+
+pub mod dice;
+pub mod disk;
+pub mod trace;
+
+#[cfg(madsim)]
+pub mod clock;
+#[cfg(madsim)]
+pub mod network;
+#[cfg(madsim)]
+pub mod run;
+#[cfg(madsim)]
+pub mod time;
+#[cfg(madsim)]
+pub mod world;
+
+#[cfg(all(test, madsim))]
+mod tests;
