@@ -1,1 +1,5 @@
-fn main() {}
+//! The program. Everything it can do is said in `keelmq::cli`.
+
+fn main() {
+    std::process::exit(keelmq::cli::run());
+}

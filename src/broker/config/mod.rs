@@ -90,6 +90,8 @@ settings! {
         max_message_size_bytes: u32 = 4_194_304; "maxMessageSize", bytes(1, 256 * MIB), AtStart, "largest body of a message";
         flush_disk_type: FlushDiskType = FlushDiskType::Sync; "flushDiskType", FlushDiskType::ALLOWED, AtStart, "SYNC_FLUSH acknowledges what survives a power cut; ASYNC_FLUSH (RocketMQ's default) may lose the last half second";
         flush_interval_commit_log_ms: u64 = 500; "flushIntervalCommitLog", ms(1, DAY_MS), AtStart, "ASYNC_FLUSH: time between syncs";
+        flush_commit_log_least_pages: u32 = 4; "flushCommitLogLeastPages", Allowed::number(0, 1_000_000, Unit::Pages), AtStart, "ASYNC_FLUSH: less than this waits for the thorough sync";
+        flush_commit_log_thorough_interval_ms: u64 = 10_000; "flushCommitLogThoroughInterval", ms(1, DAY_MS), AtStart, "ASYNC_FLUSH: time after which everything is synced, however little";
         commit_interval_commit_log_ms: u64 = 200; "commitIntervalCommitLog", ms(1, DAY_MS), AtStart, "transient store pool: time between commits";
         flush_interval_consume_queue_ms: u64 = 1_000; "flushIntervalConsumeQueue", ms(1, DAY_MS), AtStart, "time between syncs of consume queues";
         flush_consume_queue_thorough_interval_ms: u64 = 60_000; "flushConsumeQueueThoroughInterval", ms(1, DAY_MS), AtStart, "time between checkpoints";

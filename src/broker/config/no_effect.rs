@@ -255,8 +255,6 @@ pub static OTHERS: &[Other] = &[
     new("fetchNamesrvAddrInterval", NUMBER, "10000", NO_DNS),
     known("filterDataCleanTimeSpan", NUMBER, "86400000", FILTER_DATA),
     known("filterServerNums", NUMBER, "0", FILTER_SERVER),
-    known("flushCommitLogLeastPages", NUMBER, "4", FLUSH),
-    known("flushCommitLogThoroughInterval", NUMBER, "10000", FLUSH),
     known("flushCommitLogTimed", TRUTH, "true", FLUSH),
     known("flushConsumeQueueLeastPages", NUMBER, "2", FLUSH),
     known("flushConsumerOffsetHistoryInterval", NUMBER, "60000", STORED_ONCE),

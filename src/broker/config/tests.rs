@@ -135,7 +135,7 @@ fn what_is_printed_reads_back_as_the_same() {
     config.set("metricsLabel", "a:b # c", Source::Flag("--x")).unwrap();
     config.set("sendMessageThreadPoolNums", "4", Source::Set).unwrap();
     config.resolve(&host());
-    let printed = config.print();
+    let printed = config.print("");
     assert!(printed.contains("namesrvAddr=a:1;b:2  # --set\n"), "{printed}");
     assert!(printed.contains("brokerIP1=10.0.0.7  # this host\n"), "{printed}");
     let (again, _) = Config::parse_file(&printed, "printed").unwrap();

@@ -23,7 +23,7 @@ pub enum Source {
     },
     /// `--set` on the command line.
     Set,
-    /// A flag of its own, such as `--port`.
+    /// A flag of its own, such as `--port`, or an environment variable.
     Flag(&'static str),
     /// Changed while running.
     RunTime,
@@ -187,18 +187,27 @@ pub trait Settings: Sized + Default + 'static {
         })
     }
 
+    /// Takes one line of a file; an unknown key is a notice, not an error. `prefix` was cut off the key's front.
+    fn take_line(&mut self, line: &file::Line, file: &Arc<str>, prefix: &str) -> Result<Option<Notice>, LineError> {
+        let source = Source::File { name: file.clone(), line: line.number };
+        let key = line.key.strip_prefix(prefix).unwrap_or(&line.key);
+        match self.take(key, &line.value, source.clone()) {
+            Err(error @ KeyError::Unknown { .. }) => {
+                Ok(Some(Notice { source, key: line.key.clone(), text: format!("{error}; ignored"), is_warning: true }))
+            }
+            Err(error) => Err(LineError { file: file.clone(), line: line.number, error }),
+            Ok(notice) => Ok(notice),
+        }
+    }
+
     /// Takes every line of a file. All lines that stop the start are named, not only the first.
     fn take_file(&mut self, text: &str, name: &str) -> Result<Vec<Notice>, Vec<LineError>> {
         let file: Arc<str> = name.into();
         let (mut notices, mut errors) = (Vec::new(), Vec::new());
         for line in file::lines(text) {
-            let source = Source::File { name: file.clone(), line: line.number };
-            match self.take(&line.key, &line.value, source.clone()) {
+            match self.take_line(&line, &file, "") {
                 Ok(notice) => notices.extend(notice),
-                Err(error @ KeyError::Unknown { .. }) => {
-                    notices.push(Notice { source, key: line.key, text: format!("{error}; ignored"), is_warning: true })
-                }
-                Err(error) => errors.push(LineError { file: file.clone(), line: line.number, error }),
+                Err(error) => errors.push(error),
             }
         }
         if errors.is_empty() { Ok(notices) } else { Err(errors) }
@@ -245,12 +254,13 @@ pub trait Settings: Sized + Default + 'static {
         honoured.chain(others).collect()
     }
 
-    /// The effective settings as a file that `take_file` reads back: every honoured one, and the others that were set.
-    fn print(&self) -> String {
+    /// The effective settings as a file that `take_file` reads back: every honoured one, and the others that were set,
+    /// each key behind `prefix`.
+    fn print(&self, prefix: &str) -> String {
         let mut text = String::new();
         for entry in self.all() {
             if entry.standing == Standing::Honoured || entry.source != Source::Default {
-                text.push_str(&format!("{}={}  # {}\n", entry.key, file::escape(&entry.value), entry.source));
+                text.push_str(&format!("{prefix}{}={}  # {}\n", entry.key, file::escape(&entry.value), entry.source));
             }
         }
         text
