@@ -1,10 +1,12 @@
 //! Values that are valid once constructed: offsets, messages and their properties, filters, settings. Pure; knows nobody.
 
 pub mod filter;
+pub mod message;
 pub mod offset;
 pub mod properties;
 pub mod settings;
 pub mod watermark;
 
+pub use message::{BatchItem, Message, OwnedMessage};
 pub use offset::{LogOffset, OffsetMessageId, QueueOffset};
 pub use watermark::Watermark;

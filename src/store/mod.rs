@@ -1,1 +1,396 @@
-//! (room under construction)
+//! The message store: a commit log and what is derived from it. Knows disks, nothing of sockets, subscribers or groups.
+//!
+//! `MessageStore` is the only door. Always `dispatched ≤ readable ≤ appended`, where readable is flushed under
+//! SYNC_FLUSH and committed under ASYNC_FLUSH; consume queues and index hold nothing that the log cannot rebuild.
+
+pub mod allocator;
+pub mod checkpoint;
+pub mod commit_log;
+pub mod config;
+pub mod config_file;
+pub mod consume_queue;
+pub mod flush;
+pub mod index_file;
+pub mod queue_files;
+pub mod queues;
+pub mod read;
+pub mod record;
+pub mod recovery;
+pub mod reput;
+pub mod segment;
+pub mod stop;
+mod upkeep;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use self::{
+    checkpoint::{CheckpointFile, Known},
+    commit_log::CommitLog,
+    flush::Flush,
+    queue_files::QueueFiles,
+    queues::Queues,
+    reput::{Dispatcher, Reput},
+    segment::Segments,
+    stop::{Stop, Stopping},
+    upkeep::Upkeep,
+};
+pub use self::{
+    commit_log::{AppendError, Appended},
+    config::{FlushMode, StoreConfig},
+    read::{Get, GetStatus, Got},
+    recovery::{OpenError, Recovered},
+    reput::{Arrival, OnArrival},
+};
+use crate::{
+    env::{Clock, Env, Held, Open, Panicked, Spawner, Storage, Task, timeout},
+    model::{BatchItem, LogOffset, Message, QueueOffset, Watermark},
+};
+
+pub struct MessageStore {
+    config: StoreConfig,
+    clock: Arc<dyn Clock>,
+    storage: Arc<dyn Storage>,
+    log: Arc<CommitLog>,
+    flush: Arc<Flush>,
+    reput: Arc<Reput>,
+    queues: Arc<Queues>,
+    recovered: Recovered,
+    services: Mutex<Option<Services>>,
+    _lock: Box<dyn Held>,
+}
+
+/// The running services, in the order in which they are stopped.
+struct Services {
+    upkeep: (Stop, Task),
+    others: Stop,
+    tasks: Vec<Task>,
+}
+
+impl MessageStore {
+    /// Locks the directory, recovers, starts the services. What came before is readable when this returns, and the
+    /// queues count on from it.
+    pub async fn open(env: &Env, config: StoreConfig) -> Result<Arc<Self>, OpenError> {
+        check(&config)?;
+        let storage = &env.storage;
+        let root = config.root.as_path();
+        for directory in [root, &config.commit_log] {
+            storage.create_dir_all(directory).map_err(OpenError::io("cannot create", directory))?;
+        }
+        // Before anything is read or changed.
+        let lock = storage.lock(&root.join("lock"), &format!("lock {}", env.host.pid))?;
+        let abort = root.join("abort");
+        let clean = !storage.exists(&abort);
+        mark_running(&**storage, &abort, env.host.pid).await?;
+        let (checkpoint_file, checkpoint) = CheckpointFile::open(&**storage, &root.join("checkpoint")).await?;
+        let (segments, dropped) = recovery::load_segments(&**storage, &config)?;
+        check_size(&config, segments.size())?;
+        let begin = recovery::begin(&segments, &checkpoint, clean)?;
+        let log_begin = segments.first().map_or(begin, |first| first.base);
+        let queue_root = root.join("consumequeue");
+        let files = QueueFiles::new(storage.clone(), config.queue_file_bytes, config.queue_files_open_max);
+        let queues = Queues::open(&queue_root, files, begin, log_begin)
+            .map_err(OpenError::io("cannot open the consume queues of", &queue_root))?;
+        let dispatcher =
+            Dispatcher { queues: queues.clone(), index: None, delay_levels_ms: config.delay_levels_ms.clone() };
+        let mut recovered = Recovered { clean, log_begin, ..Recovered::default() };
+        let (end, last_store_timestamp) =
+            recovery::replay(&segments, &checkpoint, begin, config.check_crc, &dispatcher, &mut recovered)?;
+        let wipe = !clean || dropped || checkpoint.known.is_none_or(|known| known.flushed != end);
+        let segments = recovery::settle(&**storage, &segments, begin, end, wipe).await?;
+        (recovered.log_end, recovered.wiped) = (end, wipe);
+
+        let tail = segments.find(end);
+        let next = segments.last().map_or(end, |last| last.end());
+        let allocator = allocator::Allocator::new(
+            storage.clone(),
+            env.clock.clone(),
+            &config.commit_log,
+            segments.size(),
+            next,
+            config.segments_ahead,
+            config.segment_retry_ms,
+        );
+        let unreserved = match &tail {
+            // A segment that Java made is sparse.
+            Some(segment) => segment.file.reserve(end - segment.base..segment.size).err(),
+            None => None,
+        };
+        let log = CommitLog::new(&config, env.clock.clone(), segments, allocator, tail, end, last_store_timestamp);
+        if let Some(error) = unreserved {
+            let reason = format!("the space of the last segment cannot be reserved: {error}");
+            tracing::error!("{reason}; messages are served, sends are refused. Free space and start again");
+            log.close(&reason);
+        }
+        for queue in queues.all() {
+            log.set_next_queue_offset(&queue.topic, queue.id, queue.max());
+        }
+        let flush = Flush::new(log.clone(), env.clock.clone(), config.clone());
+        let reput = Reput::new(log.segments.clone(), dispatcher, flush.readable().clone(), end, last_store_timestamp);
+        let mut checkpoint = checkpoint;
+        // Everything up to the end was synced just now; queues and index only up to where they were.
+        let derived = checkpoint.known.map_or(LogOffset(0), |known| known.derived).min(end);
+        checkpoint.known = Some(Known { flushed: end, derived });
+        let upkeep = Upkeep {
+            storage: storage.clone(),
+            clock: env.clock.clone(),
+            config: config.clone(),
+            log: log.clone(),
+            reput: reput.clone(),
+            file: checkpoint_file,
+            checkpoint,
+            abort,
+        };
+        let services = start(&*env.spawner, &log, &flush, &reput, upkeep);
+        Ok(Arc::new(MessageStore {
+            config,
+            clock: env.clock.clone(),
+            storage: storage.clone(),
+            log,
+            flush,
+            reput,
+            queues,
+            recovered,
+            services: Mutex::new(Some(services)),
+            _lock: lock,
+        }))
+    }
+
+    /// Appends a message. It may be acknowledged once `promise()` reaches `end`; call `turn_end` before waiting.
+    pub fn put(&self, message: &Message<'_>) -> Result<Appended, AppendError> {
+        self.log.append(message)
+    }
+
+    /// Appends a batch: all of it or nothing.
+    pub fn put_batch(
+        &self,
+        shared: &Message<'_>,
+        items: &[BatchItem<'_>],
+        each: impl FnMut(Appended),
+    ) -> Result<(), AppendError> {
+        self.log.append_batch(shared, items, each)
+    }
+
+    /// After `AppendError::SegmentFull`: waits until it is worth trying again.
+    pub async fn segment_ready(&self) -> Result<(), AppendError> {
+        self.log.segment_ready().await
+    }
+
+    /// Appends a message of the broker's own and waits until the promise covers it.
+    pub async fn put_kept(&self, message: &Message<'_>) -> Result<Appended, AppendError> {
+        let appended = loop {
+            match self.put(message) {
+                Err(AppendError::SegmentFull) => self.segment_ready().await?,
+                outcome => break outcome?,
+            }
+        };
+        self.turn_end();
+        match self.promise().reached(appended.end.0).await {
+            Ok(()) => Ok(appended),
+            Err(failed) => Err(AppendError::Closed { reason: failed.reason }),
+        }
+    }
+
+    /// The end of a turn in which something was put.
+    pub fn turn_end(&self) {
+        self.flush.turn_end();
+    }
+
+    /// What an acknowledgement waits for.
+    pub fn promise(&self) -> &Arc<Watermark> {
+        self.flush.promise()
+    }
+
+    /// Makes everything put before the call durable, whatever the flush mode.
+    pub async fn flush_all(&self) -> Result<(), AppendError> {
+        let target = self.flush.demand();
+        self.log.flushed.reached(target.0).await.map_err(|failed| AppendError::Closed { reason: failed.reason })
+    }
+
+    /// Who is told of arrivals; set once, before messages are accepted.
+    pub fn on_arrival(&self, callback: OnArrival) {
+        self.reput.on_arrival(callback);
+    }
+
+    pub fn min_offset(&self, topic: &str, queue_id: u32) -> QueueOffset {
+        self.queues.find(topic, queue_id).map_or(QueueOffset(0), |queue| queue.min())
+    }
+
+    /// One past the newest message that may be shown.
+    pub fn max_offset(&self, topic: &str, queue_id: u32) -> QueueOffset {
+        self.queues.find(topic, queue_id).map_or(QueueOffset(0), |queue| queue.max())
+    }
+
+    /// Whether the message at `offset` is near enough to the log's end to be in memory (an empty queue counts as that).
+    pub fn is_in_memory(&self, topic: &str, queue_id: u32, offset: QueueOffset) -> bool {
+        let Some(queue) = self.queues.find(topic, queue_id) else { return true };
+        match queue.units(offset, 1).map(|units| units.first().copied()) {
+            Ok(Some(unit)) => self.readable().get().saturating_sub(unit.offset.0) <= self.config.memory_behind_bytes,
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
+    pub fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
+    pub fn segments(&self) -> &Segments {
+        &self.log.segments
+    }
+
+    pub fn log_begin(&self) -> LogOffset {
+        self.log.segments.first().map_or(LogOffset(0), |first| first.base)
+    }
+
+    pub fn appended(&self) -> LogOffset {
+        self.log.appended()
+    }
+
+    pub fn flushed(&self) -> &Arc<Watermark> {
+        &self.log.flushed
+    }
+
+    pub fn dispatched(&self) -> &Arc<Watermark> {
+        &self.reput.dispatched
+    }
+
+    /// Readers stop here.
+    pub fn readable(&self) -> &Arc<Watermark> {
+        self.flush.readable()
+    }
+
+    pub fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    pub fn recovered(&self) -> &Recovered {
+        &self.recovered
+    }
+
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    /// Why sends are refused, if they are: a failed disk, a shutdown, or a full disk in front of the next segment.
+    pub fn refusal(&self) -> Option<Arc<str>> {
+        self.log.closed()
+    }
+
+    /// Removes a topic's queues; its records stay in the log until retention takes them.
+    pub fn remove_topic(&self, topic: &str) -> std::io::Result<()> {
+        self.log.forget_topic(topic);
+        self.queues.remove(topic)
+    }
+
+    /// Completes when a service panicked: the process must end, there is no half-dead broker.
+    pub async fn died(&self) -> Panicked {
+        let tasks = {
+            let mut services = self.services.lock().expect("nothing panics while it is held");
+            services.as_mut().map(|services| std::mem::take(&mut services.tasks)).unwrap_or_default()
+        };
+        first_panic(tasks).await
+    }
+
+    /// Refuses new messages, makes everything durable, derives the rest, removes `abort`, ends the services. Waits at
+    /// most `within` for the derived part, which a later start can do as well.
+    pub async fn shutdown(&self, within: Duration) {
+        self.log.close("the message store has been shut down");
+        let Some(services) = self.services.lock().expect("nothing panics while it is held").take() else { return };
+        let settled = async {
+            // A failure was said when it happened; there is nothing to be saved any more.
+            if self.flush_all().await.is_ok() {
+                let _ = self.reput.dispatched.reached(self.log.appended().0).await;
+            }
+        };
+        if timeout(&*self.clock, within, settled).await.is_err() {
+            tracing::warn!("the store was not done after {} ms", within.as_millis());
+        }
+        let (stop, upkeep) = services.upkeep;
+        stop.stop();
+        // A panic in the last pass is said by the panic itself; `abort` stays, so the next start checks the store.
+        let _ = upkeep.finished().await;
+        services.others.stop();
+        for task in services.tasks {
+            let _ = task.finished().await;
+        }
+    }
+}
+
+fn start(
+    spawner: &dyn Spawner,
+    log: &Arc<CommitLog>,
+    flush: &Arc<Flush>,
+    reput: &Arc<Reput>,
+    upkeep: Upkeep,
+) -> Services {
+    let (others, stopping) = Stop::new();
+    let (stop_upkeep, upkeep_stopping) = Stop::new();
+    let mut tasks = vec![
+        spawner.service("allocator", log.allocator.clone().run(stopping.clone())),
+        spawner.service("flush", flush.clone().run(stopping.clone())),
+        spawner.service("reput", run_reput(reput.clone(), log.clone(), stopping)),
+    ];
+    tasks.shrink_to_fit();
+    Services { upkeep: (stop_upkeep, spawner.service("upkeep", upkeep.run(upkeep_stopping))), others, tasks }
+}
+
+/// A reput that cannot go on closes the log: what cannot be consumed must not be accepted.
+async fn run_reput(reput: Arc<Reput>, log: Arc<CommitLog>, mut stopping: Stopping) {
+    if let Err(error) = reput.run(stopping.clone()).await {
+        log.fail(&error.to_string());
+        stopping.stopped().await;
+    }
+}
+
+async fn first_panic(tasks: Vec<Task>) -> Panicked {
+    let mut ends: Vec<_> = tasks.into_iter().map(|task| Box::pin(task.finished())).collect();
+    std::future::poll_fn(|context| {
+        let mut at = 0;
+        while at < ends.len() {
+            match ends[at].as_mut().poll(context) {
+                std::task::Poll::Ready(Err(panicked)) => return std::task::Poll::Ready(panicked),
+                std::task::Poll::Ready(Ok(())) => drop(ends.remove(at)),
+                std::task::Poll::Pending => at += 1,
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}
+
+/// Writes `abort`, durably, before recovery changes anything: present at a start it says that the stop was not clean.
+async fn mark_running(storage: &dyn Storage, abort: &Path, pid: u32) -> Result<(), OpenError> {
+    let failed = OpenError::io("cannot write", abort);
+    let file = storage.open(abort, Open::Sparse { len: 0 }).map_err(&failed)?;
+    file.write(0, &[pid.to_string().as_bytes()]).map_err(&failed)?;
+    file.sync().await?;
+    Ok(storage.sync_dir(abort.parent().expect("abort lies in the store's directory")).await?)
+}
+
+/// Choices that would lose messages or cannot work are refused before anything is touched.
+fn check(config: &StoreConfig) -> Result<(), OpenError> {
+    if !config.queue_file_bytes.is_multiple_of(consume_queue::UNIT_BYTES) || config.queue_file_bytes == 0 {
+        return Err(OpenError::Config(format!(
+            "mappedFileSizeConsumeQueue={} is not a multiple of the 20 bytes of a unit",
+            config.queue_file_bytes
+        )));
+    }
+    check_size(config, config.segment_bytes)
+}
+
+fn check_size(config: &StoreConfig, segment: u64) -> Result<(), OpenError> {
+    // A record's overhead, topic and properties fit 64 KiB.
+    let record_max = config.body_max_bytes + (64 << 10);
+    if segment < record_max.min(config.body_max_bytes + 33_500) {
+        return Err(OpenError::Config(format!(
+            "a message of maxMessageSize={} bytes does not fit a segment of mappedFileSizeCommitLog={segment} bytes: \
+             make the segment larger or the message smaller",
+            config.body_max_bytes
+        )));
+    }
+    Ok(())
+}

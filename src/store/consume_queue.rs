@@ -1,0 +1,427 @@
+//! One consume queue: for each message of a queue, where it stands in the log. Holds nothing that the log cannot rebuild.
+//!
+//! Unit (20 bytes, big-endian): log offset 8, record size 4, tags code 8. Files of one length, named by the byte
+//! position of their first unit; the unused rest of a file is zeros. The newest units wait in memory and are written
+//! when `TAIL_MAX` have gathered or at the next upkeep. (Source: ConsumeQueue of Apache RocketMQ 4.9.7.)
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use super::{
+    queue_files::QueueFiles,
+    segment::{name_of, offset_of},
+};
+use crate::{
+    env::SyncFailed,
+    model::{LogOffset, QueueOffset},
+};
+
+pub const UNIT_BYTES: u64 = 20;
+/// Units that wait in memory.
+const TAIL_MAX: usize = 32;
+/// Size of the units that stand before the first message of a queue that does not begin at 0.
+const PREFILL_SIZE: u32 = i32::MAX as u32;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unit {
+    pub offset: LogOffset,
+    pub size: u32,
+    /// Java's hash of the tag; in the queues of SCHEDULE_TOPIC_XXXX the wall time of delivery.
+    pub tags_code: i64,
+}
+
+impl Unit {
+    pub fn end(&self) -> LogOffset {
+        self.offset + u64::from(self.size)
+    }
+
+    fn is_message(&self) -> bool {
+        self.size > 0 && self.size != PREFILL_SIZE
+    }
+
+    fn encode(&self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes[..8].copy_from_slice(&self.offset.0.to_be_bytes());
+        bytes[8..12].copy_from_slice(&self.size.to_be_bytes());
+        bytes[12..].copy_from_slice(&self.tags_code.to_be_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8; 20]) -> Self {
+        let number = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        Unit {
+            offset: LogOffset(number(0)),
+            size: u32::from_be_bytes(bytes[8..12].try_into().expect("four bytes")),
+            tags_code: number(12) as i64,
+        }
+    }
+}
+
+pub struct ConsumeQueue {
+    pub topic: Arc<str>,
+    pub id: u32,
+    directory: PathBuf,
+    files: Arc<QueueFiles>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// First unit that stands for a message still in the log.
+    min: u64,
+    /// Units in the files.
+    written: u64,
+    /// Units behind them, in memory.
+    tail: Vec<Unit>,
+    /// Log position behind the last unit's record.
+    last_end: LogOffset,
+    /// Position of the first unit of each file that exists.
+    existing: BTreeMap<u64, ()>,
+    /// Files written since their last sync, each with the log offset of the first such unit.
+    dirty: BTreeMap<u64, LogOffset>,
+    dirty_units: u64,
+    /// A file appeared or went since the directory's last sync.
+    names_dirty: bool,
+}
+
+impl ConsumeQueue {
+    /// An empty queue; its directory is made with the first file.
+    pub fn new(root: &Path, topic: &str, id: u32, files: Arc<QueueFiles>) -> Arc<Self> {
+        Arc::new(ConsumeQueue {
+            topic: topic.into(),
+            id,
+            directory: root.join(topic).join(id.to_string()),
+            files,
+            state: Mutex::new(State {
+                min: 0,
+                written: 0,
+                tail: Vec::new(),
+                last_end: LogOffset(0),
+                existing: BTreeMap::new(),
+                dirty: BTreeMap::new(),
+                dirty_units: 0,
+                names_dirty: false,
+            }),
+        })
+    }
+
+    /// Opens what the disk has, keeping the units of records below `known`, which are complete and durable, and wiping
+    /// all behind them: they are rebuilt from the log. `log_min` is where the log begins.
+    pub fn open(
+        root: &Path,
+        topic: &str,
+        id: u32,
+        files: Arc<QueueFiles>,
+        known: LogOffset,
+        log_min: LogOffset,
+    ) -> io::Result<Arc<Self>> {
+        let queue = Self::new(root, topic, id, files);
+        {
+            let mut state = queue.lock();
+            let per_file = queue.units_per_file();
+            for entry in queue.files.storage().list(&queue.directory)? {
+                let Some(position) = offset_of(&entry.name) else { continue };
+                if !position.is_multiple_of(queue.files.file_bytes()) {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!(
+                            "{}/{} does not begin at a multiple of mappedFileSizeConsumeQueue={}; was the store written \
+                             with another value? Set the value it was written with",
+                            queue.directory.display(),
+                            entry.name,
+                            queue.files.file_bytes()
+                        ),
+                    ));
+                }
+                state.existing.insert(position / UNIT_BYTES, ());
+            }
+            let starts: Vec<u64> = state.existing.keys().copied().collect();
+            // A hole between two files ends the queue there.
+            let adjacent = 1 + starts.windows(2).take_while(|pair| pair[1] == pair[0] + per_file).count();
+            let first = starts.first().copied().unwrap_or(0);
+            let below = |unit: Unit| unit.size > 0 && (!unit.is_message() || unit.offset < known);
+            // The last file whose first unit is known to be good holds the end.
+            let mut file = 0;
+            for (index, start) in starts.iter().enumerate().take(adjacent) {
+                if below(queue.read_written(*start)?) {
+                    file = index;
+                }
+            }
+            let end = match starts.get(file) {
+                None => 0,
+                Some(start) => partition(*start, start + per_file, |at| Ok(below(queue.read_written(at)?)))?,
+            };
+            state.written = end;
+            if end > first {
+                let last = queue.read_written(end - 1)?;
+                state.last_end = if last.is_message() { last.end() } else { LogOffset(0) };
+            }
+            queue.wipe_from(&mut state, end)?;
+            state.min = first;
+            queue.raise_min(&mut state, log_min)?;
+        }
+        Ok(queue)
+    }
+
+    pub fn min(&self) -> QueueOffset {
+        QueueOffset(self.lock().min)
+    }
+
+    /// One past the last message.
+    pub fn max(&self) -> QueueOffset {
+        QueueOffset(self.lock().max())
+    }
+
+    /// Takes the next unit in. A unit that stands already (after a restart) is ignored; one with offset 0 behind the
+    /// last record begins a new life of a queue whose topic was deleted.
+    pub fn push(&self, at: QueueOffset, unit: Unit) -> io::Result<()> {
+        let mut state = self.lock();
+        if unit.end() <= state.last_end {
+            return Ok(());
+        }
+        let next = state.max();
+        if at.0 != next {
+            if at.0 == 0 && next > 0 {
+                self.wipe_from(&mut state, 0)?;
+                (state.min, state.written) = (0, 0);
+                state.tail.clear();
+            } else if next == 0 || next < at.0 {
+                self.begin_at(&mut state, at.0)?;
+            } else {
+                return Ok(());
+            }
+        }
+        state.tail.push(unit);
+        state.last_end = unit.end();
+        if state.tail.len() >= TAIL_MAX { self.write_tail(&mut state) } else { Ok(()) }
+    }
+
+    /// Up to `count` units from `from` on; fewer at the end of the queue or of a file.
+    pub fn units(&self, from: QueueOffset, count: u64) -> io::Result<Vec<Unit>> {
+        let state = self.lock();
+        let from = from.0;
+        if from >= state.max() {
+            return Ok(Vec::new());
+        }
+        let mut units = Vec::new();
+        if from < state.written {
+            let file_end = (from / self.units_per_file() + 1) * self.units_per_file();
+            let end = (from.saturating_add(count)).min(state.written).min(file_end);
+            let file = self.files.open(&self.path_of(from))?;
+            drop(state);
+            let start = from % self.units_per_file() * UNIT_BYTES;
+            let bytes = file.read(start..start + (end - from) * UNIT_BYTES)?;
+            units.extend(bytes.as_chunks::<20>().0.iter().map(Unit::decode));
+            return Ok(units);
+        }
+        let start = (from - state.written) as usize;
+        units.extend(state.tail[start..].iter().take(count as usize));
+        Ok(units)
+    }
+
+    /// The first position in `min..max` whose unit makes `is_later` true; `max` if none does. Units are in order.
+    pub fn search(&self, mut is_later: impl FnMut(Unit) -> io::Result<bool>) -> io::Result<QueueOffset> {
+        let (min, max) = {
+            let state = self.lock();
+            (state.min, state.max())
+        };
+        let found = partition(min, max, |at| match self.units(QueueOffset(at), 1)?.first() {
+            Some(unit) => Ok(!is_later(*unit)?),
+            None => Ok(false),
+        })?;
+        Ok(QueueOffset(found))
+    }
+
+    /// Writes waiting units into the page cache.
+    pub fn write(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        self.write_tail(&mut state)
+    }
+
+    /// Log offset of the first unit that no sync has covered.
+    pub fn unsynced_from(&self) -> Option<LogOffset> {
+        let state = self.lock();
+        let dirty = state.dirty.values().min().copied();
+        let waiting = state.tail.first().map(|unit| unit.offset);
+        dirty.into_iter().chain(waiting).min()
+    }
+
+    /// Bytes written since the last sync.
+    pub fn dirty_bytes(&self) -> u64 {
+        self.lock().dirty_units * UNIT_BYTES
+    }
+
+    /// Makes everything written before the call durable, names included. On a service only.
+    pub async fn sync(&self) -> Result<(), QueueError> {
+        let (dirty, names) = {
+            let mut state = self.lock();
+            self.write_tail(&mut state)?;
+            state.dirty_units = 0;
+            (std::mem::take(&mut state.dirty), std::mem::take(&mut state.names_dirty))
+        };
+        for start in dirty.keys() {
+            let path = self.path_of(*start);
+            if self.lock().existing.contains_key(start) {
+                self.files.open(&path)?.sync().await?;
+            }
+        }
+        if names && self.files.storage().exists(&self.directory) {
+            let storage = self.files.storage();
+            storage.sync_dir(&self.directory).await?;
+            let topic = self.directory.parent().expect("a queue's directory lies in its topic's");
+            storage.sync_dir(topic).await?;
+            storage.sync_dir(topic.parent().expect("a topic's directory lies in the queues'")).await?;
+        }
+        Ok(())
+    }
+
+    /// The log begins at `log_min` now: moves the minimum up and removes files that hold nothing above it (never the
+    /// last one).
+    pub fn log_begins_at(&self, log_min: LogOffset) -> io::Result<()> {
+        let mut state = self.lock();
+        self.raise_min(&mut state, log_min)?;
+        let per_file = self.units_per_file();
+        while state.existing.len() > 1 {
+            let start = *state.existing.first_key_value().expect("there are several").0;
+            if start + per_file > state.min {
+                break;
+            }
+            self.files.remove(&self.path_of(start))?;
+            state.existing.remove(&start);
+            state.dirty.remove(&start);
+            state.names_dirty = true;
+        }
+        Ok(())
+    }
+
+    /// Removes every file; the queue is gone.
+    pub fn destroy(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        self.wipe_from(&mut state, 0)?;
+        state.tail.clear();
+        (state.min, state.written, state.last_end) = (0, 0, LogOffset(0));
+        match self.files.storage().remove_dir_all(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn write_tail(&self, state: &mut State) -> io::Result<()> {
+        while !state.tail.is_empty() {
+            let from = state.written;
+            let file_start = from / self.units_per_file() * self.units_per_file();
+            let room = (file_start + self.units_per_file() - from) as usize;
+            let count = room.min(state.tail.len());
+            let bytes: Vec<u8> = state.tail[..count].iter().flat_map(Unit::encode).collect();
+            self.touch(state, file_start, state.tail[0].offset)?;
+            self.files.open(&self.path_of(from))?.write((from - file_start) * UNIT_BYTES, &[&bytes])?;
+            state.written += count as u64;
+            state.dirty_units += count as u64;
+            state.tail.drain(..count);
+        }
+        Ok(())
+    }
+
+    /// Makes sure the file at `start` exists and is known to need a sync from `offset` on.
+    fn touch(&self, state: &mut State, start: u64, offset: LogOffset) -> io::Result<()> {
+        if state.existing.insert(start, ()).is_none() {
+            self.files.storage().create_dir_all(&self.directory)?;
+            state.names_dirty = true;
+        }
+        state.dirty.entry(start).or_insert(offset);
+        Ok(())
+    }
+
+    /// An empty queue goes on at `at`: its first file is filled up to there with units that stand for nothing.
+    fn begin_at(&self, state: &mut State, at: u64) -> io::Result<()> {
+        self.wipe_from(state, 0)?;
+        state.tail.clear();
+        let start = at / self.units_per_file() * self.units_per_file();
+        self.touch(state, start, LogOffset(0))?;
+        let fill = Unit { offset: LogOffset(0), size: PREFILL_SIZE, tags_code: 0 }.encode();
+        let bytes: Vec<u8> = fill.iter().copied().cycle().take(((at - start) * UNIT_BYTES) as usize).collect();
+        self.files.open(&self.path_of(at))?.write(0, &[&bytes])?;
+        (state.min, state.written) = (at, at);
+        Ok(())
+    }
+
+    /// Zeroes the file that holds position `end` from there on and removes the files behind it.
+    fn wipe_from(&self, state: &mut State, end: u64) -> io::Result<()> {
+        let per_file = self.units_per_file();
+        let starts: Vec<u64> = state.existing.range(end / per_file * per_file..).map(|(start, ())| *start).collect();
+        for start in starts {
+            if start >= end {
+                self.files.remove(&self.path_of(start))?;
+                state.existing.remove(&start);
+                state.dirty.remove(&start);
+                state.names_dirty = true;
+            } else {
+                let from = (end - start) * UNIT_BYTES;
+                self.files.open(&self.path_of(start))?.zero(from..self.files.file_bytes())?;
+                state.dirty.entry(start).or_insert(LogOffset(0));
+            }
+        }
+        Ok(())
+    }
+
+    fn raise_min(&self, state: &mut State, log_min: LogOffset) -> io::Result<()> {
+        let first = state.existing.first_key_value().map_or(state.written, |(start, ())| *start);
+        let min = partition(state.min.max(first), state.written, |at| {
+            let unit = self.read_written(at)?;
+            Ok(!unit.is_message() || unit.offset < log_min)
+        })?;
+        // Units in memory are newer than any that retention may take.
+        state.min = state.min.max(min);
+        Ok(())
+    }
+
+    fn read_written(&self, at: u64) -> io::Result<Unit> {
+        let position = at % self.units_per_file() * UNIT_BYTES;
+        let bytes = self.files.open(&self.path_of(at))?.read(position..position + UNIT_BYTES)?;
+        Ok(Unit::decode(bytes.first_chunk().expect("twenty bytes were asked for")))
+    }
+
+    fn units_per_file(&self) -> u64 {
+        self.files.file_bytes() / UNIT_BYTES
+    }
+
+    /// The file that holds unit `at`.
+    fn path_of(&self, at: u64) -> PathBuf {
+        self.directory.join(name_of(at / self.units_per_file() * self.files.file_bytes()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("a panic while it is held ends the process")
+    }
+}
+
+impl State {
+    fn max(&self) -> u64 {
+        self.written + self.tail.len() as u64
+    }
+}
+
+/// Why a queue could not be made durable.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    #[error(transparent)]
+    Sync(#[from] SyncFailed),
+    #[error("a consume queue cannot be written: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// The first position in `low..high` for which `is_before` is false; it is true up to there and false from there on.
+fn partition(mut low: u64, mut high: u64, mut is_before: impl FnMut(u64) -> io::Result<bool>) -> io::Result<u64> {
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if is_before(middle)? {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}

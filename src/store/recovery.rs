@@ -1,0 +1,273 @@
+//! What happens between opening the directory and accepting the first message: the log's end is found, what is torn
+//! behind it is wiped before anything is appended, and what is derived is completed. Idempotent; may be killed anywhere.
+//!
+//! Damage below the offset that the checkpoint knows to be durable is never cut off: it stops the start.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    checkpoint::{Checkpoint, CheckpointError},
+    config::StoreConfig,
+    record::{self, Scan},
+    reput::Dispatcher,
+    segment::{Segment, Segments, offset_of},
+};
+use crate::{
+    env::{LockError, Open, Storage, SyncFailed},
+    model::LogOffset,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{0}. Is another broker running on this store? Stop it or choose another directory with --store")]
+    Locked(#[from] LockError),
+    #[error("{what} {path}: {error}")]
+    Io { what: &'static str, path: String, error: io::Error },
+    #[error(
+        "{path} has {len} bytes, the store's other segments {expect}. It holds messages, so it is not dropped; run \
+         `keelmq store verify`, then restore the file from a backup or run `keelmq store repair --set-aside`"
+    )]
+    SegmentLength { path: String, len: u64, expect: u64 },
+    #[error(
+        "the commit log has no segment {missing}, though {next} follows it. Restore the file from a backup or run \
+         `keelmq store repair --set-aside`"
+    )]
+    SegmentMissing { missing: String, next: String },
+    #[error(
+        "damage in {path} at byte {at} (log offset {offset}): {reason}. The log was durable up to offset {known}, so this \
+         is not a torn tail and is not cut off. Run `keelmq store verify`; restore the file from a backup, or run \
+         `keelmq store repair --set-aside` to go on without what stands behind it"
+    )]
+    Damaged { path: String, at: u64, offset: LogOffset, known: LogOffset, reason: String },
+    #[error(transparent)]
+    Sync(#[from] SyncFailed),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error("{0}")]
+    Config(String),
+}
+
+impl OpenError {
+    pub(super) fn io(what: &'static str, path: &Path) -> impl Fn(io::Error) -> OpenError {
+        let path = path.display().to_string();
+        move |error| OpenError::Io { what, path: path.clone(), error }
+    }
+}
+
+/// What recovery found, for the banner and the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recovered {
+    /// The last stop was clean.
+    pub clean: bool,
+    pub log_begin: LogOffset,
+    pub log_end: LogOffset,
+    /// Records read and derived again.
+    pub records: u64,
+    pub bytes_read: u64,
+    /// Bytes behind the end that were torn and are wiped.
+    pub wiped: bool,
+}
+
+/// The segments that the directory holds, adjacent and of one size; the remains of a creation cut by a crash removed.
+/// The size is the store's own if it has one.
+pub fn load_segments(storage: &dyn Storage, config: &StoreConfig) -> Result<(Arc<Segments>, bool), OpenError> {
+    let directory = &config.commit_log;
+    let entries = storage.list(directory).map_err(OpenError::io("cannot list", directory))?;
+    let mut files: Vec<(u64, u64, PathBuf)> = entries
+        .iter()
+        .filter(|entry| !entry.is_dir)
+        .filter_map(|entry| Some((offset_of(&entry.name)?, entry.len, directory.join(&entry.name))))
+        .collect();
+    // The distance of two files is the size; a single file tells it by its length, unless its creation was cut.
+    let size = match files.as_slice() {
+        [] => config.segment_bytes,
+        [(_, len, _)] => {
+            if *len == 0 {
+                config.segment_bytes
+            } else {
+                *len
+            }
+        }
+        [(first, ..), (second, ..), ..] => second - first,
+    };
+    let size = if files.len() == 1 && is_unused(storage, &files[0].2, size)? { config.segment_bytes } else { size };
+    let mut dropped = false;
+    while let Some((_, len, path)) = files.last()
+        && *len != size
+    {
+        if !is_unused(storage, path, *len)? {
+            return Err(OpenError::SegmentLength { path: path.display().to_string(), len: *len, expect: size });
+        }
+        storage.remove(path).map_err(OpenError::io("cannot remove", path))?;
+        files.pop();
+        dropped = true;
+    }
+    let segments = Arc::new(Segments::new(directory, size));
+    let mut next: Option<LogOffset> = None;
+    for (base, len, path) in files {
+        if len != size {
+            return Err(OpenError::SegmentLength { path: path.display().to_string(), len, expect: size });
+        }
+        if let Some(next) = next
+            && next.0 != base
+        {
+            let missing = segments.path_of(next).display().to_string();
+            return Err(OpenError::SegmentMissing { missing, next: path.display().to_string() });
+        }
+        let file = storage.open(&path, Open::Existing).map_err(OpenError::io("cannot open", &path))?;
+        let segment = Segment { base: LogOffset(base), size, path, file };
+        next = Some(segment.end());
+        segments.push(Arc::new(segment));
+    }
+    Ok((segments, dropped))
+}
+
+/// No record begins the file: it was being created when the machine went down.
+fn is_unused(storage: &dyn Storage, path: &Path, len: u64) -> Result<bool, OpenError> {
+    let failed = OpenError::io("cannot read", path);
+    let file = storage.open(path, Open::ReadOnly).map_err(&failed)?;
+    let head = file.read_cold(0..len.min(8).min(file.len())).map_err(&failed)?;
+    Ok(head.iter().all(|byte| *byte == 0))
+}
+
+/// Where reading begins: everything below is durable and derived already. Ours if the checkpoint has it; else by
+/// Java's rules: the third last file after a clean stop, after a crash the newest file whose first record is older
+/// than what the checkpoint's timestamps cover by three seconds.
+pub fn begin(segments: &Segments, checkpoint: &Checkpoint, clean: bool) -> Result<LogOffset, OpenError> {
+    let all = segments.all();
+    let Some(first) = all.first() else { return Ok(checkpoint.known.map_or(LogOffset(0), |known| known.derived)) };
+    if let Some(known) = checkpoint.known {
+        return Ok(known.derived.max(first.base));
+    }
+    if clean {
+        return Ok(all[all.len().saturating_sub(3)].base);
+    }
+    let covered = checkpoint.physic_timestamp.min(checkpoint.logics_timestamp) - 3_000;
+    for segment in all.iter().rev() {
+        let failed = OpenError::io("cannot read", &segment.path);
+        let head = segment.file.read_cold(0..segment.size.min(96)).map_err(failed)?;
+        if record::peek_store_timestamp(&head).is_some_and(|timestamp| timestamp != 0 && timestamp <= covered) {
+            return Ok(segment.base);
+        }
+    }
+    Ok(first.base)
+}
+
+/// Bytes of the log checked at once.
+const CHUNK_BYTES: u64 = 4 << 20;
+/// No record is larger: a frame is at most 16 MiB. A larger size is damage, not a reason to read on.
+const RECORD_MAX_BYTES: u64 = 17 << 20;
+
+/// Reads the log from `begin` to its end, checks every record, derives from each. Returns the end and the last
+/// record's store timestamp.
+pub fn replay(
+    segments: &Segments,
+    checkpoint: &Checkpoint,
+    begin: LogOffset,
+    check_crc: bool,
+    dispatcher: &Dispatcher,
+    recovered: &mut Recovered,
+) -> Result<(LogOffset, i64), OpenError> {
+    let known = checkpoint.known.map_or(LogOffset(0), |known| known.flushed);
+    let mut last_store_timestamp = checkpoint.physic_timestamp;
+    let mut queue = None;
+    let mut at = begin;
+    let mut reason = "the segment is missing";
+    'log: while let Some(segment) = segments.find(at) {
+        let failed = OpenError::io("cannot read", &segment.path);
+        let mut wanted = CHUNK_BYTES;
+        while at < segment.end() {
+            let from = at;
+            let end = segment.end().min(from + wanted);
+            let bytes = segment.file.read_cold(from - segment.base..end - segment.base).map_err(&failed)?;
+            while at < end {
+                let rest = &bytes[(at - from) as usize..];
+                match record::scan(rest, check_crc) {
+                    Scan::Record(record) if record.log_offset == at => {
+                        dispatcher
+                            .dispatch(&record, &mut queue)
+                            .map_err(OpenError::io("cannot rebuild a consume queue of", segments.directory()))?;
+                        last_store_timestamp = last_store_timestamp.max(record.store_timestamp);
+                        at = at + u64::from(record.size);
+                        recovered.records += 1;
+                        recovered.bytes_read += u64::from(record.size);
+                    }
+                    Scan::Filler => at = segment.end(),
+                    Scan::Nothing => {
+                        reason = "zeros where a record should begin";
+                        break 'log;
+                    }
+                    // The chunk may end within the record: look again with all of it.
+                    Scan::Invalid(_) if end < segment.end() && is_cut(rest, end - at) => {
+                        if at == from {
+                            wanted =
+                                record::peek(rest).map_or(CHUNK_BYTES, |(size, _)| u64::from(size).max(CHUNK_BYTES));
+                        }
+                        break;
+                    }
+                    Scan::Record(_) => {
+                        reason = "a record of another offset";
+                        break 'log;
+                    }
+                    Scan::Invalid(what) => {
+                        reason = what;
+                        break 'log;
+                    }
+                }
+            }
+        }
+    }
+    if at < known {
+        let segment = segments.find(at);
+        let path = segment.as_ref().map_or_else(|| segments.path_of(at), |segment| segment.path.clone());
+        return Err(OpenError::Damaged {
+            path: path.display().to_string(),
+            at: segment.map_or(0, |segment| at - segment.base),
+            offset: at,
+            known,
+            reason: reason.to_owned(),
+        });
+    }
+    Ok((at, last_store_timestamp))
+}
+
+/// Whether the record at the head of `rest` may go on behind the `available` bytes.
+fn is_cut(rest: &[u8], available: u64) -> bool {
+    record::peek(rest).is_none_or(|(size, _)| (available + 1..=RECORD_MAX_BYTES).contains(&u64::from(size)))
+}
+
+/// Makes the log end at `end` for good: zeroes what stands behind it in its segment, removes the segments behind that,
+/// and syncs everything from `begin` on, so that what was found is durable before anything depends on it.
+pub async fn settle(
+    storage: &dyn Storage,
+    segments: &Segments,
+    begin: LogOffset,
+    end: LogOffset,
+    wipe: bool,
+) -> Result<Arc<Segments>, OpenError> {
+    let kept = Arc::new(Segments::new(segments.directory(), segments.size()));
+    let all = segments.all();
+    // The first segment stays even if nothing is in it; a later one that begins at the end or behind it goes.
+    let goes = |index: usize| index > 0 && all[index].base >= end;
+    // Newest first: a crash in between must not leave a hole in the run.
+    for index in (0..all.len()).rev().filter(|index| goes(*index)) {
+        let path = &all[index].path;
+        storage.remove(path).map_err(OpenError::io("cannot remove", path))?;
+    }
+    for (index, segment) in all.iter().enumerate().filter(|(index, _)| !goes(*index)) {
+        if wipe && segment.base <= end && end < segment.end() {
+            let failed = OpenError::io("cannot wipe the torn end of", &segment.path);
+            segment.file.zero(end - segment.base..segment.size).map_err(failed)?;
+        }
+        if segment.end() > begin || index + 1 == all.len() {
+            segment.file.sync().await?;
+        }
+        kept.push(segment.clone());
+    }
+    storage.sync_dir(segments.directory()).await?;
+    Ok(kept)
+}
