@@ -144,7 +144,7 @@ impl MessageStore {
             checkpoint,
             abort,
         };
-        let services = start(&*env.spawner, &log, &flush, &reput, upkeep);
+        let services = start(&env.spawner, &log, &flush, &reput, upkeep);
         Ok(Arc::new(MessageStore {
             config,
             clock: env.clock.clone(),
@@ -321,7 +321,7 @@ impl MessageStore {
 }
 
 fn start(
-    spawner: &dyn Spawner,
+    spawner: &Arc<dyn Spawner>,
     log: &Arc<CommitLog>,
     flush: &Arc<Flush>,
     reput: &Arc<Reput>,
