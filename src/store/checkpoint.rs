@@ -3,7 +3,8 @@
 //! 4,096 bytes, big-endian. Java's fields: 0 physicMsgTimestamp, 8 logicsMsgTimestamp, 16 indexMsgTimestamp (wall
 //! milliseconds of the last message of which log, queues and index are durable). Ours stand twice, at 1,024 and 2,048,
 //! written in turn so that a torn write leaves the other: magic 4 (`KEEL`), sequence 8, flushed log offset 8, log offset
-//! below which all queues and the index are complete and durable 8, copy of physicMsgTimestamp 8, CRC-32 of these 4.
+//! below which all queues and the index are complete and durable 8, a record's offset from which
+//! a start checks the log 8, copy of physicMsgTimestamp 8, CRC-32 of these 4.
 //! A copy that differs from byte 0 says that Java wrote to the store since: ours are ignored then.
 
 use std::{io, path::Path, sync::Arc};
@@ -15,7 +16,7 @@ use crate::{
 
 const LENGTH: u64 = 4_096;
 const SLOTS: [usize; 2] = [1_024, 2_048];
-const SLOT_BYTES: usize = 40;
+const SLOT_BYTES: usize = 48;
 const MAGIC: u32 = u32::from_be_bytes(*b"KEEL");
 
 /// What the file says.
@@ -34,6 +35,8 @@ pub struct Known {
     pub flushed: LogOffset,
     /// Queues and index have everything below this offset, durably. Never above `flushed`.
     pub derived: LogOffset,
+    /// A record begins here, some way below `derived`: a start checks the log from here on for damage.
+    pub check_from: LogOffset,
 }
 
 pub struct CheckpointFile {
@@ -66,6 +69,7 @@ impl CheckpointFile {
     pub async fn save(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
         let known = checkpoint.known.expect("we know what we wrote");
         assert!(known.derived <= known.flushed, "derived {} is beyond flushed {}", known.derived, known.flushed);
+        assert!(known.check_from <= known.derived, "check from {} beyond {}", known.check_from, known.derived);
         self.sequence += 1;
         let mut java = [0; 24];
         java[..8].copy_from_slice(&checkpoint.physic_timestamp.to_be_bytes());
@@ -76,6 +80,7 @@ impl CheckpointFile {
         slot.extend_from_slice(&self.sequence.to_be_bytes());
         slot.extend_from_slice(&known.flushed.0.to_be_bytes());
         slot.extend_from_slice(&known.derived.0.to_be_bytes());
+        slot.extend_from_slice(&known.check_from.0.to_be_bytes());
         slot.extend_from_slice(&checkpoint.physic_timestamp.to_be_bytes());
         slot.extend_from_slice(&crc32fast::hash(&slot).to_be_bytes());
         let at = SLOTS[(self.sequence % 2) as usize];
@@ -98,9 +103,10 @@ fn decode(bytes: &[u8]) -> (Checkpoint, u64) {
         }
         sequence = sequence.max(number(at + 4));
         // A tear between slot and byte 0 leaves a slot whose copy differs: the other slot is the truth then.
-        let is_ours = number(at + 28) as i64 == physic_timestamp;
+        let is_ours = number(at + 36) as i64 == physic_timestamp;
         if is_ours && newest.is_none_or(|(sequence, _)| number(at + 4) > sequence) {
-            let known = Known { flushed: LogOffset(number(at + 12)), derived: LogOffset(number(at + 20)) };
+            let (flushed, derived) = (LogOffset(number(at + 12)), LogOffset(number(at + 20)));
+            let known = Known { flushed, derived, check_from: LogOffset(number(at + 28)) };
             newest = Some((number(at + 4), known));
         }
     }

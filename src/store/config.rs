@@ -50,6 +50,8 @@ pub struct StoreConfig {
     pub upkeep_thorough_ms: u64,
     /// …and whenever recovery would have to read more than this.
     pub upkeep_behind_bytes: u64,
+    /// A start checks at least so much of what is known to be durable for damage, if there is so much.
+    pub check_behind_bytes: u64,
     /// Consume-queue files kept open.
     pub queue_files_open_max: usize,
     /// checkCRCOnRecover
@@ -98,6 +100,7 @@ impl StoreConfig {
             upkeep_interval_ms: 1_000,
             upkeep_thorough_ms: 60_000,
             upkeep_behind_bytes: 256 << 20,
+            check_behind_bytes: 32 << 20,
             queue_files_open_max: 1_024,
             check_crc: true,
             index_slots: 5_000_000,
@@ -126,6 +129,7 @@ impl StoreConfig {
             staged_max_bytes: 32 << 10,
             pool_max_bytes: 64 << 10,
             upkeep_behind_bytes: 96 << 10,
+            check_behind_bytes: 96 << 10,
             queue_files_open_max: 8,
             index_slots: 64,
             index_entries: 256,

@@ -132,8 +132,9 @@ impl MessageStore {
         let reput = Reput::new(log.segments.clone(), dispatcher, flush.readable().clone(), end, last_store_timestamp);
         let mut checkpoint = checkpoint;
         // Everything up to the end was synced just now; queues and index only up to where they were.
-        let derived = checkpoint.known.map_or(LogOffset(0), |known| known.derived).min(end);
-        checkpoint.known = Some(Known { flushed: end, derived });
+        let derived = checkpoint.known.map_or(log_begin, |known| known.derived).min(end);
+        let check_from = checkpoint.known.map_or(log_begin, |known| known.check_from).min(derived);
+        checkpoint.known = Some(Known { flushed: end, derived, check_from });
         let upkeep = Upkeep {
             storage: storage.clone(),
             clock: env.clock.clone(),
@@ -143,6 +144,7 @@ impl MessageStore {
             file: checkpoint_file,
             checkpoint,
             abort,
+            boundaries: [check_from, derived].into(),
         };
         let services = start(&env.spawner, &log, &flush, &reput, upkeep);
         Ok(Arc::new(MessageStore {
@@ -184,6 +186,7 @@ impl MessageStore {
         let appended = loop {
             match self.put(message) {
                 Err(AppendError::SegmentFull) => self.segment_ready().await?,
+                Err(AppendError::PoolExhausted) => drop(self.log.commit()?),
                 outcome => break outcome?,
             }
         };

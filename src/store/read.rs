@@ -179,9 +179,10 @@ impl MessageStore {
     }
 
     fn take_slice(&self, got: &mut Got, slice: Option<(LogOffset, LogOffset)>) -> io::Result<()> {
-        if let Some((start, end)) = slice {
-            got.records.push(self.log_bytes(start, end, got.is_far_behind)?);
-        }
+        let Some((start, end)) = slice else { return Ok(()) };
+        let bytes = self.log_bytes(start, end, got.is_far_behind)?;
+        check_heads(&bytes, start)?;
+        got.records.push(bytes);
         Ok(())
     }
 
@@ -245,4 +246,19 @@ impl MessageStore {
 
 fn unit_is_message(size: u32) -> bool {
     size > 0 && size != i32::MAX as u32
+}
+
+/// A consumer must not be given what is no record: the disk may have rotted since it was written.
+fn check_heads(bytes: &[u8], start: LogOffset) -> io::Result<()> {
+    let mut at = 0;
+    while at < bytes.len() {
+        match record::peek(&bytes[at..]) {
+            Some((size, record::MAGIC_V1 | record::MAGIC_V2)) if size > 0 => at += size as usize,
+            _ => {
+                let text = format!("damage in the commit log at offset {}: no record begins there", start + at as u64);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+        }
+    }
+    Ok(())
 }

@@ -162,8 +162,8 @@ const CHUNK_BYTES: u64 = 4 << 20;
 /// No record is larger: a frame is at most 16 MiB. A larger size is damage, not a reason to read on.
 const RECORD_MAX_BYTES: u64 = 17 << 20;
 
-/// Reads the log from `begin` to its end, checks every record, derives from each. Returns the end and the last
-/// record's store timestamp.
+/// Reads the log to its end and checks every record, beginning some way below `begin`; from `begin` on it derives
+/// from each. Returns the end and the last record's store timestamp.
 pub fn replay(
     segments: &Segments,
     checkpoint: &Checkpoint,
@@ -175,7 +175,8 @@ pub fn replay(
     let known = checkpoint.known.map_or(LogOffset(0), |known| known.flushed);
     let mut last_store_timestamp = checkpoint.physic_timestamp;
     let mut queue = None;
-    let mut at = begin;
+    let first = segments.first().map_or(begin, |first| first.base);
+    let mut at = checkpoint.known.map_or(begin, |known| known.check_from).max(first).min(begin);
     let mut reason = "the segment is missing";
     'log: while let Some(segment) = segments.find(at) {
         let failed = OpenError::io("cannot read", &segment.path);
@@ -188,9 +189,11 @@ pub fn replay(
                 let rest = &bytes[(at - from) as usize..];
                 match record::scan(rest, check_crc) {
                     Scan::Record(record) if record.log_offset == at => {
-                        dispatcher
-                            .dispatch(&record, &mut queue)
-                            .map_err(OpenError::io("cannot rebuild a consume queue of", segments.directory()))?;
+                        if at >= begin {
+                            dispatcher
+                                .dispatch(&record, &mut queue)
+                                .map_err(OpenError::io("cannot rebuild a consume queue of", segments.directory()))?;
+                        }
                         last_store_timestamp = last_store_timestamp.max(record.store_timestamp);
                         at = at + u64::from(record.size);
                         recovered.records += 1;

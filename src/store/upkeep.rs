@@ -1,6 +1,6 @@
 //! The service that makes what is derived durable and moves the checkpoint, and that ends the store in order.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     checkpoint::{Checkpoint, CheckpointError, CheckpointFile, Known},
@@ -29,6 +29,8 @@ pub struct Upkeep {
     pub file: CheckpointFile,
     pub checkpoint: Checkpoint,
     pub abort: PathBuf,
+    /// Offsets at which a record begins, from `check_from` up to `derived`.
+    pub boundaries: VecDeque<LogOffset>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +132,16 @@ impl Upkeep {
         }
         // The checkpoint never goes back: what it said before stays true.
         let before = self.checkpoint.known.expect("set when the store was opened");
-        let known = Known { flushed, derived: derived.min(flushed).max(before.derived) };
+        let derived = derived.min(flushed).max(before.derived);
+        if self.boundaries.back().is_none_or(|last| *last < derived) {
+            self.boundaries.push_back(derived);
+        }
+        // The newest boundary that leaves enough to check; retention may have passed even that.
+        while self.boundaries.get(1).is_some_and(|next| *next + self.config.check_behind_bytes <= derived) {
+            self.boundaries.pop_front();
+        }
+        let check_from = self.boundaries.front().copied().unwrap_or(derived);
+        let known = Known { flushed, derived, check_from };
         let mut next = Checkpoint { known: Some(known), ..self.checkpoint };
         if known.derived == dispatched {
             (next.physic_timestamp, next.logics_timestamp, next.index_timestamp) = (timestamp, timestamp, timestamp);

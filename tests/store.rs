@@ -1,0 +1,184 @@
+//! The store on real files: what is put is read back, across clean and unclean ends.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use keelmq::{
+    env::Env,
+    model::{Message, QueueOffset},
+    os,
+    store::{FlushMode, Get, GetStatus, MessageStore, StoreConfig, record},
+};
+
+fn message<'a>(topic: &'a str, queue_id: u32, body: &'a [u8]) -> Message<'a> {
+    Message {
+        topic,
+        queue_id,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1,
+        born_host: "127.0.0.1:1".parse().unwrap(),
+        store_host: "127.0.0.1:10911".parse().unwrap(),
+        reconsume_times: 0,
+        prepared_offset: 0,
+        body,
+        properties: b"TAGS\x01TagA\x02",
+    }
+}
+
+fn env() -> Env {
+    os::env(tokio::runtime::Handle::current())
+}
+
+async fn open(root: &Path, change: impl Fn(&mut StoreConfig)) -> Arc<MessageStore> {
+    let mut config = StoreConfig::tiny(root);
+    change(&mut config);
+    MessageStore::open(&env(), config).await.unwrap()
+}
+
+async fn caught_up(store: &MessageStore) {
+    store.dispatched().reached(store.appended().0).await.unwrap();
+}
+
+/// Bodies of a queue, by as many pulls as it takes.
+fn bodies(store: &MessageStore, topic: &str, queue_id: u32) -> Vec<Vec<u8>> {
+    let mut bodies = Vec::new();
+    let mut offset = 0;
+    loop {
+        let get = Get { topic, queue_id, offset, count_max: 32, bytes_max: u64::MAX, filter: None };
+        let got = store.get(&get).unwrap();
+        if got.status != GetStatus::Found {
+            return bodies;
+        }
+        for slice in &got.records {
+            let mut rest = &slice[..];
+            while !rest.is_empty() {
+                let record::Scan::Record(record) = record::scan(rest, true) else { panic!("not a record") };
+                assert_eq!(record.queue_offset, QueueOffset(bodies.len() as u64));
+                bodies.push(record.message.body.to_vec());
+                rest = &rest[record.size as usize..];
+            }
+        }
+        offset = got.next;
+    }
+}
+
+async fn put_and_reopen(mode: FlushMode) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut expect: Vec<Vec<Vec<u8>>> = vec![Vec::new(); 3];
+    for round in 0..4u32 {
+        let store = open(folder.path(), |config| (config.flush, config.pool_max_bytes) = (mode, 1 << 20)).await;
+        assert_eq!(store.recovered().clean, true, "round {round}");
+        for number in 0..300u32 {
+            let queue = number % 3;
+            let body = vec![number as u8; (number * 7 % 2000) as usize];
+            let appended = store.put_kept(&message("topic", queue, &body)).await.unwrap();
+            assert_eq!(appended.queue_offset.0 as usize, expect[queue as usize].len());
+            expect[queue as usize].push(body);
+        }
+        if mode == FlushMode::Pooled {
+            store.flush_all().await.unwrap();
+        }
+        caught_up(&store).await;
+        for queue in 0..3 {
+            assert_eq!(bodies(&store, "topic", queue), expect[queue as usize], "round {round} queue {queue}");
+        }
+        store.shutdown(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_is_read_back_in_every_mode() {
+    for mode in [FlushMode::Sync, FlushMode::Async, FlushMode::Pooled] {
+        put_and_reopen(mode).await;
+    }
+}
+
+/// Copies a store as a process that was killed leaves it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_store_has_all_that_was_acknowledged() {
+    let (folder, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(folder.path(), |_| ()).await;
+    let mut expect = Vec::new();
+    for number in 0..500u32 {
+        let body = number.to_be_bytes().repeat(50);
+        store.put_kept(&message("topic", 0, &body)).await.unwrap();
+        expect.push(body);
+        if number % 100 == 50 {
+            let image = copies.path().join(number.to_string());
+            copy(folder.path(), &image);
+            let again = open(&image, |_| ()).await;
+            assert!(!again.recovered().clean);
+            assert_eq!(bodies(&again, "topic", 0)[..], expect[..]);
+            let next = again.put_kept(&message("topic", 0, b"next")).await.unwrap();
+            assert_eq!(next.queue_offset.0, expect.len() as u64);
+            again.shutdown(Duration::from_secs(5)).await;
+        }
+    }
+    store.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_broker_is_kept_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), |_| ()).await;
+    let error = MessageStore::open(&env(), StoreConfig::tiny(folder.path())).await.err().expect("the lock is taken");
+    assert!(error.to_string().contains("locked"), "{error}");
+    store.shutdown(Duration::from_secs(5)).await;
+    drop(store);
+    open(folder.path(), |_| ()).await.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn javas_store_test_lives_on() {
+    // DefaultMessageStoreTest.testWriteAndRead of Apache RocketMQ 4.9.
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), |config| {
+        config.segment_bytes = 10 << 20;
+        config.queue_file_bytes = 10 << 20;
+        config.queue_file_bytes -= config.queue_file_bytes % 20;
+        config.index_slots = 10_000;
+        config.index_entries = 10_000;
+    })
+    .await;
+    for number in 0..10 {
+        let put = store.put_kept(&message("FooBar", 0, b"Once, there was a chance for me!")).await.unwrap();
+        assert_eq!(put.queue_offset.0, number);
+    }
+    caught_up(&store).await;
+    assert_eq!(bodies(&store, "FooBar", 0).len(), 10);
+    let get = Get { topic: "other", queue_id: 0, offset: 0, count_max: 1, bytes_max: 1 << 20, filter: None };
+    assert_eq!(store.get(&get).unwrap().status, GetStatus::NoMessageInQueue);
+    store.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_below_the_watermark_stops_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), |_| ()).await;
+    for number in 0..100u32 {
+        store.put_kept(&message("topic", 0, &number.to_be_bytes().repeat(100))).await.unwrap();
+    }
+    store.shutdown(Duration::from_secs(5)).await;
+    drop(store);
+    // One byte of a body that was known to be durable.
+    let first = folder.path().join("commitlog").join("00000000000000000000");
+    let mut bytes = std::fs::read(&first).unwrap();
+    bytes[20_100] ^= 1;
+    std::fs::write(&first, bytes).unwrap();
+    let error =
+        MessageStore::open(&env(), StoreConfig::tiny(folder.path())).await.err().expect("damage stops the start");
+    assert!(error.to_string().contains("damage in"), "{error}");
+}
