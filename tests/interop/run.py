@@ -11,13 +11,15 @@ sys.dont_write_bytecode = True
 
 import argparse
 import concurrent.futures
+import os
 import shutil
+import signal
 import time
 import traceback
 
 import servers
 import tools
-from world import BUILD, JavaServers, Keelmq, Process, Trouble, await_registered, scratch
+from world import JavaServers, Keelmq, Process, Server, Trouble, await_registered, end_all, scratch
 
 # In the table's order. A client answers n/a with its reason for what it cannot do.
 MAIN = ["send-sync", "send-async", "send-oneway", "send-batch", "consume-1000", "live", "tags", "unicode-tags", "order", "rebalance",
@@ -90,7 +92,7 @@ def run_suite(name, arguments, ours, addresses, features):
 
 
 def table(results, features):
-    clients = [name for name in results if name in tools.CLIENTS]
+    clients = [name for name in tools.CLIENTS if name in results]
     if clients:
         print("\n" + " " * 22 + "".join(f"{name:>9}" for name in clients))
         for feature in features:
@@ -120,7 +122,9 @@ def parse():
     arguments = parser.parse_args()
     if bool(arguments.broker) != bool(arguments.namesrv):
         parser.error("--broker and --namesrv go together")
-    arguments.suites = arguments.only.split(",") if arguments.only else suites
+    # The servers' own suites need nothing of the second tier; the longest suites start first.
+    usual = list(tools.CLIENTS) if arguments.tier == "kinds" else [*servers.SUITES, *tools.CLIENTS]
+    arguments.suites = arguments.only.split(",") if arguments.only else usual
     for name in arguments.suites:
         if name not in suites:
             parser.error(f"no suite {name!r}; there are {', '.join(suites)}")
@@ -130,17 +134,22 @@ def parse():
     return arguments
 
 
+def interrupted(number, _):
+    end_all()
+    os._exit(128 + number)
+
+
 def main():
     arguments = parse()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
     start = time.monotonic()
     results = {}
     server = None
     try:
         if arguments.broker:
             ours = (lambda directory: Keelmq(arguments.binary, directory)) if arguments.binary else None
-            class server_elsewhere:
-                namesrv = arguments.namesrv
-            addresses = server_elsewhere
+            addresses = Server(arguments.broker, arguments.namesrv, [])
         else:
             if arguments.peer:
                 class_path = tools.jars("4.9.7")

@@ -1,7 +1,6 @@
 """The clients as programs: fetches them with their own package managers and builds them, all below target/interop."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -13,14 +12,16 @@ INSTALLING = threading.Lock()  # package managers share caches; one at a time
 FETCH_LIMIT_S = 900
 
 
-def call(argv, cwd=None, env=None):
+def call(argv, cwd=None, attempts=1):
     try:
-        done = subprocess.run([str(word) for word in argv], cwd=cwd, env={**os.environ, **(env or {})}, timeout=FETCH_LIMIT_S,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        done = subprocess.run([str(word) for word in argv], cwd=cwd, timeout=FETCH_LIMIT_S, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     except FileNotFoundError:
         raise Trouble(f"{argv[0]} is not installed") from None
     except subprocess.TimeoutExpired:
         raise Trouble(f"{argv[0]} not finished after {FETCH_LIMIT_S} s") from None
+    if done.returncode and attempts > 1:
+        return call(argv, cwd, attempts - 1)  # registries have bad moments
     if done.returncode:
         raise Trouble(f"{' '.join(str(word) for word in argv[:4])} … failed:\n" + "\n".join(done.stdout.splitlines()[-20:]))
 
@@ -47,7 +48,7 @@ def jars(version):
     pom = HERE / "java" / "pom.xml"
     profile = ["-Pserver"] if version == "4.9.7" else []
     fetch = lambda target: call(["mvn", "-q", "-B", "-f", pom, *profile, f"-Drocketmq.version={version}",
-                                 "dependency:copy-dependencies", f"-DoutputDirectory={target}"])
+                                 "dependency:copy-dependencies", f"-DoutputDirectory={target}"], attempts=2)
     return f"{built(BUILD / 'jars' / version, [pom], fetch)}/*"
 
 
@@ -68,7 +69,7 @@ def java(version):
 
 def go(_):
     source = HERE / "go"
-    build = lambda target: call(["go", "build", "-o", target, "."], cwd=source)
+    build = lambda target: call(["go", "build", "-o", target, "."], cwd=source, attempts=2)
     return [built(BUILD / "go" / "interop", [source / "go.mod", source / "go.sum", *sorted(source.glob("*.go"))], build)], {}
 
 
@@ -77,7 +78,7 @@ def python(_):
 
     def build(target):
         call([sys.executable, "-m", "venv", target])
-        call([target / "bin" / "pip", "install", "-q", "--disable-pip-version-check", "-r", requirements])
+        call([target / "bin" / "pip", "install", "-q", "--disable-pip-version-check", "-r", requirements], attempts=2)
 
     venv = built(BUILD / "venv", [requirements], build)
     return [venv / "bin" / "python", "-u", "-B", HERE / "python" / "interop.py"], {}
@@ -90,7 +91,7 @@ def node(_):
         target.mkdir()
         for path in manifest:
             shutil.copy(path, target)
-        call(["npm", "ci", "--no-audit", "--no-fund"], cwd=target)
+        call(["npm", "ci", "--no-audit", "--no-fund"], cwd=target, attempts=2)
 
     modules = built(BUILD / "node", manifest, build) / "node_modules"
     return ["node", HERE / "node" / "interop.js"], {"NODE_PATH": str(modules)}

@@ -19,6 +19,10 @@ BUILD = ROOT / "target" / "interop"
 LOOPBACK = "127.0.0.1"
 SEGMENT_BYTES = 128 * 1024 * 1024  # ours as `standalone` has it; Java is told, since it does not look into the store
 
+PORTS = range(21002, 21998)
+PORTS_LOCK = threading.Lock()
+PORTS_TAKEN = set()  # a server may not listen yet when the next one looks for a port
+
 # A broker written for JDK 8 needs these doors opened on JDK 17.
 JAVA_OPENS = [
     f"--add-opens=java.base/{package}=ALL-UNNAMED"
@@ -110,22 +114,23 @@ def end_all():
         process.stop(5)
 
 
-def free_port(lock=threading.Lock(), taken=set()):
+def free_port():
     """A port whose neighbours are free as well: a broker takes p-2 (fast port) and, Java's, p+1 (replication)."""
-    with lock:
+    with PORTS_LOCK:
         for _ in range(1000):
-            port = random.randrange(21002, 21998)
-            if taken & set(range(port - 2, port + 2)):
-                continue
+            port = random.choice(PORTS)
+            family = range(port - 2, port + 2)
             try:
-                for neighbour in range(port - 2, port + 2):
+                for neighbour in family:
+                    if neighbour in PORTS_TAKEN:
+                        raise OSError("given to another server of this run")
                     with socket.socket() as probe:
                         probe.bind((LOOPBACK, neighbour))
             except OSError:
                 continue
-            taken.update(range(port - 2, port + 2))
+            PORTS_TAKEN.update(family)
             return port
-    raise Trouble("no free port between 21000 and 21999")
+    raise Trouble(f"no free port in {PORTS}")
 
 
 def route(namesrv, topic):

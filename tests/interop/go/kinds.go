@@ -249,8 +249,9 @@ func (a *answering) receive(_ context.Context, batch ...*primitive.MessageExt) (
 		if message.GetTags() != "question" {
 			continue
 		}
-		reply, err := consumer.CreateReplyMessage(message, append([]byte("re: "), message.Body...))
+		reply, err := consumer.CreateReplyMessage(message, nil)
 		if err == nil {
+			reply.Body = append([]byte("re: "), message.Body...) // the client takes the body for properties and drops it
 			_, err = a.answerer.SendSync(context.Background(), reply)
 		}
 		if err != nil {

@@ -471,6 +471,7 @@ public final class Interop {
         s.closing(lite::shutdown);
         Stage.Inbox inbox = new Stage.Inbox();
         for (long end = Stage.now() + 30_000; inbox.size() < expected.size() && Stage.now() < end; ) inbox.add(lite.poll(500));
+        Stage.check(inbox.size() > 0, "nothing polled in 30 s");
         inbox.add(lite.poll(1_000));
         lite.commitSync();
         inbox.exactly(expected);

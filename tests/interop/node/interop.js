@@ -77,6 +77,9 @@ class Stage {
     const producer = new Producer(this.options({ producerGroup: this.group('p'), ...more }));
     producer.on('error', e => this.errors.push(e));
     await producer.ready();
+    // For an unknown topic this client throws before its own code that would fall back on the template topic's route
+    // (a missing `break`); that code is called here, so that topics are created by sending as with every other client.
+    await producer._mqClient.updateTopicRouteInfoFromNameServer(this.topic, true, producer);
     this.closers.push(() => producer.close());
     return producer;
   }
