@@ -240,6 +240,11 @@ fn registrations() {
             body::RegisterBrokerBody::decode_registration(command.body, header.compressed, command.version).unwrap();
         assert_eq!(body.topics.topic_config_table.len(), topics, "{name}");
         assert_eq!(body.topics.topic_config_table["TBW102"].perm, 7, "{name}");
+        // The compressed form has no word for attributes that are there and empty.
+        let mut body = body;
+        for topic in body.topics.topic_config_table.values_mut() {
+            topic.attributes.take_if(|attributes| attributes.is_empty());
+        }
         let compressed = body.encode_compressed();
         assert_eq!(body::RegisterBrokerBody::decode_registration(&compressed, true, command.version).unwrap(), body);
         body

@@ -71,14 +71,21 @@ pub fn registration_crc(body: &[u8]) -> i32 {
 }
 
 fn line_of_topic(topic: &TopicConfig) -> String {
-    format!(
+    let line = format!(
         "{} {} {} {} {}",
         topic.topic_name,
         topic.read_queue_nums,
         topic.write_queue_nums,
         topic.perm,
         topic.topic_filter_type.name()
-    )
+    );
+    // A sixth word would make a 4.x name server drop the topic, so that it stands only where 5.x has something to say.
+    match &topic.attributes {
+        Some(attributes) if !attributes.is_empty() => {
+            format!("{line} {}", String::from_utf8_lossy(&attributes.encode()))
+        }
+        _ => line,
+    }
 }
 
 fn topic_from_line(line: &[u8]) -> Result<TopicConfig, BodyError> {
