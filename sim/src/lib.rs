@@ -3,14 +3,25 @@
 
 pub mod dice;
 pub mod disk;
+pub mod log_image;
+pub mod model;
+pub mod plan;
 pub mod trace;
 
 #[cfg(madsim)]
+pub mod batch;
+#[cfg(madsim)]
 pub mod clock;
+#[cfg(madsim)]
+pub mod command;
 #[cfg(madsim)]
 pub mod network;
 #[cfg(madsim)]
 pub mod run;
+#[cfg(madsim)]
+pub mod scene;
+#[cfg(madsim)]
+pub mod scene_store;
 #[cfg(madsim)]
 pub mod time;
 #[cfg(madsim)]

@@ -2,13 +2,15 @@
 //! knows madsim's nodes. A process is whatever future was booted; it gets an `Env` and no more.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     net::Ipv4Addr,
+    panic::{self, AssertUnwindSafe},
     path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -155,7 +157,16 @@ impl Machine {
         let (say, ended) = oneshot::channel();
         let (machine, process) = (self.clone(), main(env));
         handle.spawn(async move {
-            let output = process.await;
+            let mut process = Box::pin(process);
+            let poll = |context: &mut Context<'_>| {
+                let polled = panic::catch_unwind(AssertUnwindSafe(|| process.as_mut().poll(context)));
+                // What the panic said is kept by `run`.
+                polled.map_or(Poll::Ready(None), |poll| poll.map(Some))
+            };
+            let Some(output) = poll_fn(poll).await else {
+                machine.crash(Crash::Process);
+                return;
+            };
             // Whoever waits learns it first: the crash ends this very task.
             let _ = say.send(output);
             machine.crash(Crash::Process);

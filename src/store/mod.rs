@@ -78,7 +78,7 @@ impl MessageStore {
         let storage = &env.storage;
         let root = config.root.as_path();
         for directory in [root, &config.commit_log] {
-            storage.create_dir_all(directory).map_err(OpenError::io("cannot create", directory))?;
+            make_directory(&**storage, directory).await?;
         }
         // Before anything is read or changed.
         let lock = storage.lock(&root.join("lock"), &format!("lock {}", env.host.pid))?;
@@ -363,6 +363,20 @@ async fn first_panic(tasks: Vec<Task>) -> Panicked {
         std::task::Poll::Pending
     })
     .await
+}
+
+/// Makes a directory whose name survives a power cut, with everything in it.
+async fn make_directory(storage: &dyn Storage, directory: &Path) -> Result<(), OpenError> {
+    let missing: Vec<&Path> = directory.ancestors().take_while(|path| !storage.exists(path)).collect();
+    storage.create_dir_all(directory).map_err(OpenError::io("cannot create", directory))?;
+    for parent in missing.iter().filter_map(|path| path.parent()) {
+        storage.sync_dir(parent).await?;
+    }
+    if let (true, Some(parent)) = (missing.is_empty(), directory.parent()) {
+        // Whoever made it may have been killed before this; where others made it, its parent may be closed to us.
+        let _ = storage.sync_dir(parent).await;
+    }
+    Ok(())
 }
 
 /// Writes `abort`, durably, before recovery changes anything: present at a start it says that the stop was not clean.

@@ -260,6 +260,8 @@ pub async fn settle(
     for index in (0..all.len()).rev().filter(|index| goes(*index)) {
         let path = &all[index].path;
         storage.remove(path).map_err(OpenError::io("cannot remove", path))?;
+        // Else a power cut may keep this name and lose an older one: a hole.
+        storage.sync_dir(segments.directory()).await?;
     }
     for (index, segment) in all.iter().enumerate().filter(|(index, _)| !goes(*index)) {
         if wipe && segment.base <= end && end < segment.end() {

@@ -98,6 +98,8 @@ pub struct Disk {
     pub lies: Lies,
     /// Bytes of the whole device.
     pub quota: u64,
+    /// How many operations failed because a fault said so.
+    pub injected: u64,
     dice: Dice,
     trace: Trace,
 }
@@ -125,6 +127,7 @@ impl Disk {
             faults: Faults::default(),
             lies: Lies::default(),
             quota: u64::MAX / 2,
+            injected: 0,
             dice,
             trace,
         }
@@ -140,6 +143,23 @@ impl Disk {
 
     fn file_mut(&mut self, inode: Inode) -> &mut FileState {
         self.files.get_mut(&inode).expect("a handle keeps its file")
+    }
+
+    fn inject(&mut self, what: &'static str) {
+        self.injected += 1;
+        self.trace.sometimes(what);
+    }
+
+    /// Whether a power cut now would leave `range` of the file as the process sees it.
+    pub fn is_durable(&self, path: &Path, range: Range<u64>) -> bool {
+        let Some(Node::File(inode)) = self.names.get(path) else { return false };
+        if !self.names.is_durable(path) || self.file(inode).durable.len < range.end {
+            return false;
+        }
+        let (mut seen, mut durable) = (Vec::new(), Vec::new());
+        self.file(inode).seen.read(range.clone(), &mut seen);
+        self.file(inode).durable.read(range, &mut durable);
+        seen == durable
     }
 
     // ---- names
@@ -201,7 +221,7 @@ impl Disk {
     pub fn open_existing(&mut self, path: &Path) -> io::Result<Inode> {
         let inode = self.file_at(path)?;
         if self.dice.chance(self.faults.open_fails) {
-            self.trace.sometimes("disk: open failed");
+            self.inject("disk: open failed");
             return Err(eio());
         }
         Ok(inode)
@@ -214,7 +234,7 @@ impl Disk {
             return Err(error(io::ErrorKind::AlreadyExists, &format!("{}: exists", path.display())));
         }
         if self.dice.chance(self.faults.create_no_space) || self.used_bytes() + reserve > self.quota {
-            self.trace.sometimes("disk: create found no space");
+            self.inject("disk: create found no space");
             return Err(no_space());
         }
         let inode = self.next_inode;
@@ -288,7 +308,7 @@ impl Disk {
     /// Whether the sync of the directory takes effect; a failed one leaves it open what did.
     pub fn sync_dir(&mut self, directory: &Path) -> bool {
         if self.dice.chance(self.faults.sync_fails) {
-            self.trace.sometimes("disk: directory sync failed");
+            self.inject("disk: directory sync failed");
             return false;
         }
         if !self.lies.sync_dir_does_nothing {
@@ -311,7 +331,7 @@ impl Disk {
             ));
         }
         if self.dice.chance(self.faults.read_fails) {
-            self.trace.sometimes("disk: read failed");
+            self.inject("disk: read failed");
             return Err(eio());
         }
         let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
@@ -325,7 +345,7 @@ impl Disk {
         let new = (pages.end - pages.start) - self.file(inode).allocated.count_in(&pages);
         if new > 0 {
             if self.used_bytes() + new * PAGE > self.quota {
-                self.trace.sometimes("disk: write found no space");
+                self.inject("disk: write found no space");
                 return Err(no_space());
             }
             self.file_mut(inode).allocated.insert(pages);
@@ -336,7 +356,7 @@ impl Disk {
     pub fn write(&mut self, inode: Inode, at: u64, parts: &[&[u8]], now_ms: i64) -> io::Result<()> {
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
         if self.dice.chance(self.faults.write_fails) {
-            self.trace.sometimes("disk: write failed");
+            self.inject("disk: write failed");
             return Err(eio());
         }
         self.allocate(inode, &(at..at + len))?;
@@ -427,7 +447,7 @@ impl Disk {
             }
             // What the kernel does: every page is clean now, and nobody will hear of it again.
             self.file_mut(job.inode).dirty.clear();
-            self.trace.sometimes("disk: sync failed");
+            self.inject("disk: sync failed");
             return Some(false);
         }
         for _ in 0..job.batch.min(job.left.len()) {

@@ -134,6 +134,12 @@ impl Names {
         });
     }
 
+    /// Whether the name and its directories would survive a power cut.
+    pub fn is_durable(&self, path: &Path) -> bool {
+        path.ancestors().all(|part| part == Path::new("/") || self.durable.get(part) == self.seen.get(part))
+            && self.durable.contains_key(path)
+    }
+
     /// How many changes a power cut may still take back.
     pub fn unsynced(&self) -> usize {
         self.pending.len()

@@ -190,7 +190,7 @@ impl Storage for SimStorage {
                 name.push(ending);
                 PathBuf::from(name)
             };
-            let (temporary, backup) = (with(".tmp"), with(".bak"));
+            let (temporary, backup, backup_aside) = (with(".tmp"), with(".bak"), with(".bak.tmp"));
             boot.event("replace", &path, content.len() as u64, checksum(&[&content]));
             let now_ms = boot.clock.wall_ms();
             let inode = {
@@ -206,11 +206,12 @@ impl Storage for SimStorage {
             boot.sync_file(inode, name).await?;
             {
                 let mut disk = boot.disk()?;
+                if disk.node(&backup_aside).is_some() {
+                    disk.remove(&backup_aside)?;
+                }
                 if disk.node(&path).is_some() {
-                    if disk.node(&backup).is_some() {
-                        disk.remove(&backup)?;
-                    }
-                    disk.link(&path, &backup)?;
+                    disk.link(&path, &backup_aside)?;
+                    disk.rename(&backup_aside, &backup)?;
                 }
             }
             boot.clock.time.sleep(Duration::from_micros(10)).await;

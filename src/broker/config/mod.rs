@@ -183,6 +183,8 @@ settings! {
         consumer_offsets_max: usize = 10_000_000; "consumerOffsetsMax", count(1, 100_000_000), AtStart, "KeelMQ: stored offsets of group, topic and queue";
         transactions_pending_max: usize = 1_000_000; "transactionsPendingMax", count(1, 100_000_000), AtStart, "KeelMQ: half messages tracked in memory";
         stats_keys_max: usize = 100_000; "statsKeysMax", count(1, 10_000_000), AtStart, "KeelMQ: names that statistics are kept for, further ones are counted together";
+        filter_expression_max_chars: usize = 8_192; "filterExpressionMaxChars", count(1, 1_000_000), AtRunTime, "KeelMQ: length of a filter expression";
+        delay_scan_interval_ms: u64 = 100; "delayScanIntervalMs", ms(1, 60_000), AtStart, "KeelMQ: time between looks at a delay level that is not due";
         drain_ms: u64 = 5_000; "drainMs", ms(0, DAY_MS), AtStart, "KeelMQ: how long requests under way may take when stopping";
         open_files_max: usize = 1_024; "openFilesMax", count(16, 1_000_000), AtStart, "KeelMQ: consume queue files held open";
         disk_free_min_bytes: u64 = 64 * MIB; "diskFreeMinBytes", bytes(0, 1 << 50), AtRunTime, "KeelMQ: free space below which sends are refused";

@@ -1,0 +1,202 @@
+//! Many runs: over threads, with their sum, the sometimes-table, the report of a failure and its shrinking.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt::Write,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{
+    model::{PANIC, Violation},
+    plan::{Plan, Scene},
+    run,
+    scene::{Outcome, lock},
+    scene_store,
+    trace::Trace,
+};
+
+/// No run lasts longer in virtual time.
+const VIRTUAL_MAX: Duration = Duration::from_secs(600);
+/// Candidates tried at most while shrinking.
+const SHRINK_TRIES_MAX: usize = 400;
+
+/// One run of one plan.
+pub fn run_plan(plan: &Plan, print: bool) -> Outcome {
+    let plan = plan.clone();
+    let seed = plan.seed;
+    let outcome = run::run(seed, VIRTUAL_MAX, move || async move {
+        let trace = Trace::new(print);
+        match plan.scene {
+            Scene::Store => scene_store::run(plan, trace).await,
+            Scene::Broker => Outcome::default(),
+        }
+    });
+    outcome.unwrap_or_else(|said| Outcome {
+        violations: vec![Violation { invariant: PANIC, text: said }],
+        ..Outcome::default()
+    })
+}
+
+/// What many runs have to say together.
+#[derive(Default)]
+pub struct Sum {
+    pub runs: u64,
+    pub crashes: u64,
+    pub power_losses: u64,
+    pub acknowledged: u64,
+    pub checked: u64,
+    pub sync_failures: u64,
+    pub virtual_ms: u64,
+    pub events: u64,
+    pub twice: u64,
+    pub counters: BTreeMap<&'static str, u64>,
+    pub slowest: (Duration, u64),
+    /// Processor time of all runs together.
+    pub busy: Duration,
+    pub failures: Vec<(Plan, Outcome)>,
+    /// Seeds whose second run differed from the first.
+    pub unsteady: Vec<u64>,
+}
+
+impl Sum {
+    fn add(&mut self, plan: &Plan, outcome: Outcome, took: Duration) {
+        self.runs += 1;
+        self.crashes += outcome.crashes;
+        self.power_losses += outcome.power_losses;
+        self.acknowledged += outcome.acknowledged;
+        self.checked += outcome.checked;
+        self.sync_failures += outcome.sync_failures;
+        self.virtual_ms += outcome.virtual_ms;
+        self.events += outcome.events;
+        self.busy += took;
+        self.slowest = self.slowest.max((took, plan.seed));
+        for (name, count) in &outcome.counters {
+            *self.counters.entry(name).or_default() += count;
+        }
+        if !outcome.violations.is_empty() {
+            self.failures.push((plan.clone(), outcome));
+        }
+    }
+
+    /// The summary that `cargo test` and `cargo sim` print.
+    pub fn print(&self, took: Duration) -> String {
+        let mut text = String::new();
+        let virtual_s = self.virtual_ms as f64 / 1000.0;
+        let line = |text: &mut String, name: &str, value: String| {
+            writeln!(text, "  {name:<34} {value:>14}").expect("a String takes everything");
+        };
+        line(&mut text, "seeds", format!("{} ({} twice)", self.runs, self.twice));
+        line(&mut text, "crashes", self.crashes.to_string());
+        line(&mut text, "  of them power losses", self.power_losses.to_string());
+        line(&mut text, "sync failures", self.sync_failures.to_string());
+        line(&mut text, "messages acknowledged", self.acknowledged.to_string());
+        line(&mut text, "acknowledged, found by recoveries", self.checked.to_string());
+        line(&mut text, "events", self.events.to_string());
+        line(&mut text, "virtual time", format!("{virtual_s:.0} s"));
+        line(&mut text, "wall time", format!("{:.1} s", took.as_secs_f64()));
+        line(&mut text, "seeds a minute", format!("{:.0}", self.runs as f64 * 60.0 / took.as_secs_f64().max(0.001)));
+        line(&mut text, "virtual : processor time", format!("{:.0} x", virtual_s / self.busy.as_secs_f64().max(0.001)));
+        line(&mut text, "slowest seed", format!("{} ({:.2} s)", self.slowest.1, self.slowest.0.as_secs_f64()));
+        text.push_str("sometimes\n");
+        for (name, count) in &self.counters {
+            line(&mut text, name, count.to_string());
+        }
+        text
+    }
+}
+
+/// Runs `plans` on `threads` threads; every `twice`-th of them a second time, which must not differ.
+pub fn run_all(plans: impl Iterator<Item = Plan>, threads: usize, twice: u64, stop_at_failure: bool) -> Sum {
+    let queue: Arc<Mutex<VecDeque<Plan>>> = Arc::new(Mutex::new(plans.collect()));
+    let sum = Arc::new(Mutex::new(Sum::default()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let workers: Vec<_> = (0..threads.max(1))
+        .map(|_| {
+            let (queue, sum, stop) = (queue.clone(), sum.clone(), stop.clone());
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    let Some(plan) = lock(&queue).pop_front() else { return };
+                    let started = Instant::now();
+                    let outcome = run_plan(&plan, false);
+                    let took = started.elapsed();
+                    if stop_at_failure && !outcome.violations.is_empty() {
+                        stop.store(true, Ordering::SeqCst);
+                    }
+                    let again = twice > 0 && plan.seed.is_multiple_of(twice) && outcome.violations.is_empty();
+                    let first = (outcome.hash, outcome.events, outcome.virtual_ms);
+                    lock(&sum).add(&plan, outcome, took);
+                    if again {
+                        let second = run_plan(&plan, false);
+                        let mut sum = lock(&sum);
+                        sum.twice += 1;
+                        if first != (second.hash, second.events, second.virtual_ms) {
+                            sum.unsteady.push(plan.seed);
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.join().expect("runs keep their panics");
+    }
+    std::mem::take(&mut lock(&sum))
+}
+
+/// The smallest plan found that fails in the same way.
+pub fn shrink(plan: &Plan, outcome: &Outcome) -> (Plan, Outcome) {
+    let invariant = outcome.violations[0].invariant;
+    let (mut best, mut best_outcome) = (plan.clone(), outcome.clone());
+    let mut tries = 0;
+    'again: loop {
+        for candidate in best.smaller() {
+            tries += 1;
+            if tries > SHRINK_TRIES_MAX {
+                break 'again;
+            }
+            let outcome = run_plan(&candidate, false);
+            if outcome.violations.first().is_some_and(|violation| violation.invariant == invariant) {
+                (best, best_outcome) = (candidate, outcome);
+                continue 'again;
+            }
+        }
+        break;
+    }
+    (best, best_outcome)
+}
+
+/// Everything that is needed to look at a failure, and the command that shows it again.
+pub fn report(plan: &Plan, outcome: &Outcome, shrunk: Option<&(Plan, Outcome)>) -> String {
+    let mut text = String::new();
+    let mut line = |content: String| writeln!(text, "{content}").expect("a String takes everything");
+    line(format!(
+        "seed {} ({}) fails at {} ms, trace hash {:016x} after {} events",
+        plan.seed, plan.profile, outcome.virtual_ms, outcome.hash, outcome.events
+    ));
+    for violation in &outcome.violations {
+        line(format!("  {violation}"));
+    }
+    let (small, small_outcome) = match shrunk {
+        Some((small, small_outcome)) => (small, small_outcome),
+        None => (plan, outcome),
+    };
+    line("last events:".to_owned());
+    line(small_outcome.tail.clone());
+    if shrunk.is_some() {
+        line("shrunk to:".to_owned());
+        for violation in &small_outcome.violations {
+            line(format!("  {violation}"));
+        }
+        line(small.print());
+    }
+    let scene = match plan.scene {
+        Scene::Store => "store",
+        Scene::Broker => "broker",
+    };
+    line(format!("replay: cargo sim -- --scene {scene} --seed {} --trace", plan.seed));
+    text
+}

@@ -1,0 +1,127 @@
+//! The command line of `cargo sim`.
+
+use std::{process::ExitCode, time::Instant};
+
+use clap::Parser;
+
+use crate::{
+    batch,
+    plan::{Plan, Scene},
+};
+
+/// Runs the broker under seeds: virtual time, simulated disks and wires, crashes.
+#[derive(Parser)]
+#[command(name = "sim")]
+struct Arguments {
+    /// Run this one seed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Run so many seeds.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Run the plan in this file.
+    #[arg(long)]
+    plan: Option<std::path::PathBuf>,
+    /// What is run: the message store alone, or broker, name server and clients.
+    #[arg(long, default_value = "store")]
+    scene: String,
+    /// Print every event to stderr.
+    #[arg(long)]
+    trace: bool,
+    /// Print the plan and do not run it.
+    #[arg(long)]
+    show: bool,
+    /// Leave a failing plan as it is.
+    #[arg(long)]
+    no_shrink: bool,
+    /// Write the failing plan, shrunk, into this file.
+    #[arg(long)]
+    save: Option<std::path::PathBuf>,
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Every so many-th seed runs a second time, which must not differ; 0 none.
+    #[arg(long, default_value_t = 20)]
+    twice: u64,
+    /// Go on after the first failure.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(said) => {
+            eprintln!("{said}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool, String> {
+    let scene = match arguments.scene.as_str() {
+        "store" => Scene::Store,
+        "broker" => Scene::Broker,
+        other => return Err(format!("--scene {other}: store or broker")),
+    };
+    let one = match (&arguments.plan, arguments.seed) {
+        (Some(path), _) => {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            Some(Plan::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?)
+        }
+        (None, Some(seed)) => Some(Plan::draw(seed, scene)),
+        (None, None) => None,
+    };
+    match one {
+        Some(plan) => run_one(arguments, &plan),
+        None => Ok(run_many(arguments, scene)),
+    }
+}
+
+fn run_one(arguments: &Arguments, plan: &Plan) -> Result<bool, String> {
+    if arguments.show {
+        print!("{}", plan.print());
+        return Ok(true);
+    }
+    let outcome = batch::run_plan(plan, arguments.trace);
+    if outcome.violations.is_empty() {
+        println!(
+            "seed {}: no violation; {} ms, {} crashes, {} acknowledged, trace hash {:016x} after {} events",
+            plan.seed, outcome.virtual_ms, outcome.crashes, outcome.acknowledged, outcome.hash, outcome.events
+        );
+        return Ok(true);
+    }
+    let shrunk = (!arguments.no_shrink && !arguments.trace).then(|| batch::shrink(plan, &outcome));
+    print!("{}", batch::report(plan, &outcome, shrunk.as_ref()));
+    if let (Some(path), Some((small, _))) = (&arguments.save, &shrunk) {
+        std::fs::write(path, small.print()).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(false)
+}
+
+fn run_many(arguments: &Arguments, scene: Scene) -> bool {
+    let started = Instant::now();
+    let plans = (arguments.from..arguments.from + arguments.seeds).map(|seed| Plan::draw(seed, scene));
+    let sum = batch::run_all(plans, arguments.threads, arguments.twice, !arguments.keep_going);
+    print!("{}", sum.print(started.elapsed()));
+    for seed in &sum.unsteady {
+        println!("seed {seed}: two runs differ");
+    }
+    for (plan, outcome) in &sum.failures {
+        println!("seed {} fails: {}", plan.seed, outcome.violations[0]);
+    }
+    if let Some((plan, outcome)) = sum.failures.first() {
+        let shrunk = (!arguments.no_shrink).then(|| batch::shrink(plan, outcome));
+        print!("{}", batch::report(plan, outcome, shrunk.as_ref()));
+        if let (Some(path), Some((small, _))) = (&arguments.save, &shrunk)
+            && let Err(error) = std::fs::write(path, small.print())
+        {
+            eprintln!("{}: {error}", path.display());
+        }
+    }
+    sum.failures.is_empty() && sum.unsteady.is_empty()
+}

@@ -1,0 +1,174 @@
+//! What all scenes share: a run's outcome, the faults of a plan put into disks and wires, reading a store's files.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use keelmq::store::{FlushMode, StoreConfig};
+
+use crate::{
+    clock::Wall,
+    disk::{self, Disk, storage::SharedDisk},
+    log_image::{self, LogImage},
+    model::{Model, PANIC, Promise, Violation},
+    network,
+    plan::Plan,
+    run,
+    world::World,
+};
+
+/// The store's directory on every simulated machine.
+pub const ROOT: &str = "/home/store";
+
+/// What a run has to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub violations: Vec<Violation>,
+    /// Virtual time at the end of the run, or at the first violation.
+    pub virtual_ms: u64,
+    pub hash: u64,
+    pub events: u64,
+    pub counters: BTreeMap<&'static str, u64>,
+    pub crashes: u64,
+    pub power_losses: u64,
+    pub sync_failures: u64,
+    pub acknowledged: u64,
+    pub checked: u64,
+    /// The last events, only of a failed run.
+    pub tail: String,
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere is reported as such; here the content still counts.
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+pub fn flush_mode(plan: &Plan) -> FlushMode {
+    match plan.get("flush", 0) {
+        0 => FlushMode::Sync,
+        1 => FlushMode::Async,
+        _ => FlushMode::Pooled,
+    }
+}
+
+pub fn promise(plan: &Plan) -> Promise {
+    match flush_mode(plan) {
+        FlushMode::Sync => Promise::Disk,
+        FlushMode::Async => Promise::PageCache,
+        FlushMode::Pooled => Promise::Memory,
+    }
+}
+
+pub fn store_config(plan: &Plan) -> StoreConfig {
+    StoreConfig {
+        flush: flush_mode(plan),
+        segment_bytes: plan.get("segment_bytes", 64 << 10),
+        queue_file_bytes: 20 * plan.get("queue_file_units", 64),
+        segments_ahead: plan.get("segments_ahead", 1) as usize,
+        upkeep_interval_ms: plan.get("upkeep_ms", 1_000),
+        upkeep_behind_bytes: plan.get("upkeep_behind_bytes", 96 << 10),
+        staged_max_bytes: plan.get("staged_max_bytes", 32 << 10),
+        queue_files_open_max: plan.get("queue_files_open_max", 8) as usize,
+        flush_interval_ms: plan.get("flush_interval_ms", 500),
+        segment_retry_ms: 100,
+        ..StoreConfig::tiny(Path::new(ROOT))
+    }
+}
+
+pub fn disk_faults(plan: &Plan) -> disk::Faults {
+    disk::Faults {
+        write_back: plan.chance("disk.write_back"),
+        sync_fails: plan.chance("disk.sync_fails"),
+        open_fails: plan.chance("disk.open_fails"),
+        write_fails: plan.chance("disk.write_fails"),
+        read_fails: plan.chance("disk.read_fails"),
+        create_no_space: plan.chance("disk.create_no_space"),
+        sync_us: (50, plan.get("disk.sync_max_us", 200)),
+        sync_in_batches: plan.chance("disk.sync_in_batches"),
+    }
+}
+
+pub fn network_faults(plan: &Plan) -> network::Faults {
+    network::Faults {
+        latency_us: (30, plan.get("net.latency_max_us", 100)),
+        reset: plan.chance("net.reset"),
+        connect_refused: plan.chance("net.connect_refused"),
+        accept_fails: plan.chance("net.accept_fails"),
+        tiny_pieces: plan.chance("net.tiny_pieces"),
+        pieces: plan.chance("net.pieces"),
+        buffer_bytes: plan.get("net.buffer_bytes", 64 << 10) as usize,
+    }
+}
+
+pub fn wall(plan: &Plan) -> Wall {
+    Wall {
+        drift_per_million: plan.get("clock.drift_per_million", 0) as i64,
+        tick_ms: plan.get("clock.tick_ms", 1) as i64,
+        ..Wall::default()
+    }
+}
+
+/// The commit log as its files are now.
+pub fn read_log(disk: &Disk) -> LogImage {
+    let directory = PathBuf::from(ROOT).join("commitlog");
+    let mut segments = BTreeMap::new();
+    for path in disk.files().filter(|path| path.parent() == Some(&directory)) {
+        let name = path.file_name().expect("a file has a name").to_string_lossy();
+        if let Ok(base) = name.parse::<u64>()
+            && name.len() == 20
+        {
+            segments.insert(base, disk.peek(path).expect("it was listed"));
+        }
+    }
+    log_image::read(&segments)
+}
+
+/// The file of the log that holds `offset`, and the place in it.
+pub fn log_file(segment_bytes: u64, offset: u64) -> (PathBuf, u64) {
+    let base = offset / segment_bytes * segment_bytes;
+    (Path::new(ROOT).join("commitlog").join(format!("{base:020}")), offset - base)
+}
+
+/// Puts together what a run has to say.
+pub fn outcome(world: &World, model: &Mutex<Model>, crashes: u64, power_losses: u64) -> Outcome {
+    let mut model = lock(model);
+    for panic in run::panics() {
+        model.violation(PANIC, panic);
+    }
+    let (hash, events) = world.trace.digest();
+    let counters = world.trace.counters();
+    let failed = ["disk: sync failed", "disk: directory sync failed"];
+    Outcome {
+        violations: model.violations.clone(),
+        virtual_ms: world.time.now().as_millis() as u64,
+        hash,
+        events,
+        sync_failures: failed.iter().filter_map(|name| counters.get(name)).sum(),
+        counters,
+        crashes,
+        power_losses,
+        acknowledged: model.acknowledged,
+        checked: model.checked,
+        tail: if model.violations.is_empty() { String::new() } else { world.trace.tail() },
+    }
+}
+
+/// Changes the disk's faults and gives back what they were.
+pub fn change_faults(disk: &SharedDisk, change: impl FnOnce(&mut disk::Faults)) -> disk::Faults {
+    let mut disk = lock(disk);
+    let before = disk.faults.clone();
+    change(&mut disk.faults);
+    before
+}
+
+/// Waits for the shorter of `future` and `limit`; `None` is the limit.
+pub async fn within<T>(world: &World, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let sleep = world.time.sleep(limit);
+    tokio::select! { biased; value = future => Some(value), () = sleep => None }
+}
+
+/// Shared by a run's parts.
+pub type Shared<T> = Arc<Mutex<T>>;

@@ -1,0 +1,645 @@
+//! The message store alone in the world: producers put, consumers read, the machine crashes, and after every recovery
+//! the files, the queues and the model must agree.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use keelmq::{
+    env::Env,
+    model::{BatchItem, Message},
+    store::{AppendError, Get, GetStatus, MessageStore, StoreConfig},
+};
+use tokio::sync::Notify;
+
+use crate::{
+    dice::Dice,
+    log_image::{self, Found},
+    model::{CONSUMED, LIVE, Model, NOT_DURABLE, PANIC, Place, Promise, RECOVERY, body_of, key_of},
+    plan::{Client, Plan},
+    scene::{self, Outcome, Shared, lock},
+    trace::Trace,
+    world::{Crash, Machine, Process, World},
+};
+
+/// Bytes of a record besides body, topic and properties.
+const RECORD_BYTES: u64 = 91;
+/// A start may take so long, once nothing fails any more.
+const LIVE_MS: u64 = 10_000;
+
+/// What outlives a boot.
+struct Run {
+    plan: Plan,
+    model: Mutex<Model>,
+    machine: Arc<Machine>,
+    trace: Trace,
+    clients: Vec<Mutex<ClientState>>,
+    /// The running store, for whoever crashes it.
+    store: Mutex<Option<Arc<MessageStore>>>,
+    stop: Notify,
+    opened: Notify,
+    /// The faults are over: clients stop, one last one is served.
+    quiet: AtomicBool,
+    first_refusal: Mutex<Option<String>>,
+}
+
+struct ClientState {
+    dice: Dice,
+    left: u64,
+    /// Consumers: the next offset of each queue.
+    next: BTreeMap<(String, u32), u64>,
+}
+
+/// How a process of this scene ends by itself.
+#[derive(Debug)]
+enum End {
+    Stopped,
+    Refused,
+}
+
+pub async fn run(plan: Plan, trace: Trace) -> Outcome {
+    let mut world = World::new(plan.seed, trace.clone());
+    let machine = world.add_machine("store", scene::wall(&plan));
+    let clients = plan.clients.iter().enumerate().map(|(index, client)| {
+        Mutex::new(ClientState {
+            dice: Dice::new(plan.seed, &format!("client {index}")),
+            left: client.get("count", 0),
+            next: BTreeMap::new(),
+        })
+    });
+    let run = Arc::new(Run {
+        clients: clients.collect(),
+        model: Mutex::new(Model::new(scene::promise(&plan))),
+        machine,
+        trace,
+        store: Mutex::new(None),
+        stop: Notify::new(),
+        opened: Notify::new(),
+        quiet: AtomicBool::new(false),
+        first_refusal: Mutex::new(None),
+        plan,
+    });
+    let mut driver = Driver { run, world, crashes: 0, power_losses: 0 };
+    driver.drive().await;
+    driver.world.end().await;
+    scene::outcome(&driver.world, &driver.run.model, driver.crashes, driver.power_losses)
+}
+
+struct Driver {
+    run: Arc<Run>,
+    world: World,
+    crashes: u64,
+    power_losses: u64,
+}
+
+impl Driver {
+    async fn drive(&mut self) {
+        let faults = scene::disk_faults(&self.run.plan);
+        lock(&self.run.machine.disk).faults = faults.clone();
+        let _ = lock(&self.run.machine.disk).create_dir_all(std::path::Path::new("/home"));
+        lock(&self.run.machine.disk).sync_dir(std::path::Path::new("/"));
+        let mut process = self.boot();
+        for fault in self.run.plan.faults.clone() {
+            self.sleep_us(fault.after_us).await;
+            if self.is_over() {
+                return;
+            }
+            let machine = self.run.machine.clone();
+            // What the last event changed ends with the next.
+            {
+                let mut disk = lock(&machine.disk);
+                disk.faults = faults.clone();
+                disk.quota = u64::MAX / 2;
+            }
+            if !machine.is_alive() {
+                process = self.boot();
+            }
+            match fault.kind.as_str() {
+                "pause" => {
+                    machine.pause();
+                    self.sleep_us(fault.value).await;
+                    machine.resume();
+                    self.run.trace.sometimes("process: paused");
+                }
+                "clock" => {
+                    let jump = fault.value as i64 - 3_600_000;
+                    machine.clock.change(|wall| wall.jump_ms += jump);
+                    self.run.trace.sometimes(if jump < 0 { "clock: went back" } else { "clock: jumped ahead" });
+                }
+                "sync fails" => lock(&machine.disk).faults.sync_fails = 1_000_000,
+                "stall" => {
+                    lock(&machine.disk).faults.sync_us = (fault.value, fault.value);
+                    self.run.trace.sometimes("disk: stalled");
+                }
+                "full" => {
+                    let mut disk = lock(&machine.disk);
+                    disk.quota = disk.used_bytes();
+                    self.run.trace.sometimes("disk: full");
+                }
+                "stop" => {
+                    self.run.stop.notify_one();
+                    let ended = scene::within(&self.world, Duration::from_secs(20), process.ended()).await;
+                    if matches!(ended, Some(Some(End::Stopped))) {
+                        self.run.trace.sometimes("process: stopped in order");
+                    }
+                    self.crash(&[Crash::Process]);
+                    self.sleep_us(fault.value).await;
+                    process = self.boot();
+                }
+                "kill" | "power" | "kill and power" => {
+                    match fault.kind.as_str() {
+                        "kill" => self.crash(&[Crash::Process]),
+                        "power" => self.crash(&[Crash::Power]),
+                        _ => self.crash(&[Crash::Process, Crash::Power]),
+                    }
+                    self.sleep_us(fault.value).await;
+                    process = self.boot();
+                }
+                _ => {}
+            }
+        }
+        self.liveness(process).await;
+    }
+
+    fn is_over(&self) -> bool {
+        !lock(&self.run.model).violations.is_empty() || !crate::run::panics().is_empty()
+    }
+
+    async fn sleep_us(&self, us: u64) {
+        self.world.time.sleep(Duration::from_micros(us)).await;
+    }
+
+    fn boot(&self) -> Process<End> {
+        let run = self.run.clone();
+        self.run.machine.boot(|env| process(env, run))
+    }
+
+    fn crash(&mut self, kinds: &[Crash]) {
+        let run = &self.run;
+        let store = lock(&run.store).take();
+        if run.machine.is_alive() && store.is_none() {
+            run.trace.sometimes("crash: in recovery");
+        }
+        for kind in kinds {
+            self.crashes += 1;
+            self.power_losses += u64::from(*kind == Crash::Power);
+            if *kind == Crash::Power {
+                lock(&run.model).power_was_cut = true;
+            }
+            run.machine.crash(*kind);
+        }
+        if let Some(store) = &store {
+            let mut model = lock(&run.model);
+            model.flushed = model.flushed.max(store.flushed().get());
+            if store.appended().0 > store.flushed().get() {
+                run.trace.sometimes("crash: with unsynced records");
+            }
+        }
+        if kinds.len() > 1 {
+            run.trace.sometimes("crash: process, then power");
+        }
+    }
+
+    /// Everything heals; then the store must open, take one last message from everyone, and keep all.
+    async fn liveness(&mut self, mut process: Process<End>) {
+        self.run.quiet.store(true, Ordering::SeqCst);
+        {
+            let mut disk = lock(&self.run.machine.disk);
+            disk.faults = Default::default();
+            disk.quota = u64::MAX / 2;
+        }
+        for round in 0..3 {
+            if self.is_over() {
+                return;
+            }
+            let alive = self.run.machine.is_alive();
+            let broken = lock(&self.run.store).as_ref().is_some_and(|store| store.refusal().is_some());
+            if !alive || broken {
+                self.crash(&[Crash::Process]);
+                process = self.boot();
+            }
+            let injected = lock(&self.run.machine.disk).injected;
+            if lock(&self.run.store).is_none() {
+                let opened =
+                    scene::within(&self.world, Duration::from_millis(LIVE_MS), self.run.opened.notified()).await;
+                if opened.is_none() && lock(&self.run.store).is_none() {
+                    let why = lock(&self.run.first_refusal).clone().unwrap_or_else(|| "it says nothing".to_owned());
+                    lock(&self.run.model).violation(LIVE, format!("the store did not open within {LIVE_MS} ms: {why}"));
+                    return;
+                }
+            }
+            self.last_client(round).await;
+            if self.is_over() {
+                return;
+            }
+            match round {
+                0 => {
+                    self.run.stop.notify_one();
+                    let ended = scene::within(&self.world, Duration::from_secs(20), process.ended()).await;
+                    if !matches!(ended, Some(Some(End::Stopped))) && injected == lock(&self.run.machine.disk).injected {
+                        lock(&self.run.model).violation(LIVE, format!("a stop in order ended with {ended:?}"));
+                        return;
+                    }
+                    lock(&self.run.store).take();
+                }
+                _ => self.crash(&[Crash::Power]),
+            }
+            process = self.boot();
+            self.sleep_us(1).await;
+        }
+        let opened = scene::within(&self.world, Duration::from_millis(LIVE_MS), self.run.opened.notified()).await;
+        if opened.is_none() && lock(&self.run.store).is_none() {
+            lock(&self.run.model).violation(LIVE, "the store did not open after the last power cut");
+        }
+    }
+
+    /// One message into one queue: acknowledged and readable within the time.
+    async fn last_client(&self, round: u64) {
+        let Some(store) = lock(&self.run.store).clone() else { return };
+        let run = self.run.clone();
+        let boot = run.machine.boots();
+        let served = async {
+            let ids = put_group(&run, &store, boot, "T0", 0, &[20, 0]).await;
+            let dispatched = store.dispatched().reached(store.readable().get()).await.is_ok();
+            ids && dispatched
+        };
+        match scene::within(&self.world, Duration::from_millis(LIVE_MS), served).await {
+            Some(true) => {
+                let log = scene::read_log(&lock(&self.run.machine.disk));
+                if self.run.model_promise() != Promise::Memory {
+                    check_queues(&self.run, &store, &log);
+                }
+            }
+            outcome => {
+                let why = store.refusal().unwrap_or_else(|| "nothing".into());
+                let text = format!("round {round}: a last message was not served: {outcome:?}; the store says {why}");
+                lock(&self.run.model).violation(LIVE, text);
+            }
+        }
+    }
+}
+
+impl Run {
+    fn model_promise(&self) -> Promise {
+        lock(&self.model).promise
+    }
+}
+
+/// The process: opens the store, checks what it finds, lets the clients at it, stops in order when told.
+async fn process(env: Env, run: Arc<Run>) -> End {
+    let boot = run.machine.boots();
+    let config = scene::store_config(&run.plan);
+    let injected = lock(&run.machine.disk).injected;
+    let store = match MessageStore::open(&env, config).await {
+        Ok(store) => store,
+        Err(error) => {
+            run.trace.sometimes("recovery: refused");
+            lock(&run.first_refusal).get_or_insert_with(|| error.to_string());
+            if lock(&run.machine.disk).injected == injected {
+                lock(&run.model).violation(RECOVERY, format!("boot {boot} refuses a store without damage: {error}"));
+            }
+            return End::Refused;
+        }
+    };
+    let log = scene::read_log(&lock(&run.machine.disk));
+    let recovered = *store.recovered();
+    note_recovery(&run, &log, recovered.clean, recovered.log_end.0);
+    lock(&run.model).recovered(&log, recovered.log_end.0, boot);
+    check_queues(&run, &store, &log);
+    *lock(&run.store) = Some(store.clone());
+    run.opened.notify_one();
+    for index in 0..run.plan.clients.len() {
+        let (run, store, env) = (run.clone(), store.clone(), env.clone());
+        let spawner = env.spawner.clone();
+        let _ = match run.plan.clients[index].kind.as_str() {
+            "producer" => spawner.task("producer", async move { produce(&env, &run, &store, boot, index).await }),
+            _ => spawner.task("consumer", async move { consume(&env, &run, &store, index).await }),
+        };
+    }
+    tokio::select! {
+        biased;
+        () = run.stop.notified() => {}
+        panicked = store.died() => {
+            lock(&run.model).violation(PANIC, panicked.to_string());
+            return End::Refused;
+        }
+    }
+    store.shutdown(Duration::from_secs(5)).await;
+    End::Stopped
+}
+
+fn note_recovery(run: &Run, log: &log_image::LogImage, clean: bool, end: u64) {
+    run.trace.sometimes(if clean { "recovery: after a clean stop" } else { "recovery: after a crash" });
+    let model = lock(&run.model);
+    let (mut cut, mut stayed) = (false, false);
+    let found: std::collections::BTreeSet<u64> = log.records.iter().map(|record| record.offset).collect();
+    for attempt in model.attempts.values().filter(|attempt| !attempt.acknowledged) {
+        if let Some(place) = attempt.place {
+            cut |= place.offset >= end;
+            stayed |= found.contains(&place.offset);
+        }
+    }
+    if cut {
+        run.trace.sometimes("recovery: cut what was not acknowledged");
+    }
+    if stayed {
+        run.trace.sometimes("recovery: kept what was not acknowledged");
+    }
+    if end > run.plan.get("segment_bytes", 64 << 10) {
+        run.trace.sometimes("store: rolled to another segment");
+    }
+}
+
+/// Every queue must give what the log has for it.
+fn check_queues(run: &Run, store: &MessageStore, log: &log_image::LogImage) {
+    let queues: std::collections::BTreeSet<(String, u32)> =
+        log.records.iter().map(|record| (record.topic.clone(), record.queue_id)).collect();
+    for (topic, queue_id) in queues {
+        let mut seen = Vec::new();
+        let mut offset = store.min_offset(&topic, queue_id).0 as i64;
+        loop {
+            match read_queue(store, &topic, queue_id, offset) {
+                Ok((records, next)) if !records.is_empty() => {
+                    seen.extend(records);
+                    offset = next;
+                }
+                Ok(_) => break,
+                Err(error) => {
+                    // A disk that fails says nothing about the store.
+                    run.trace.sometimes("store: a read failed");
+                    let _ = error;
+                    return;
+                }
+            }
+        }
+        lock(&run.model).compare_queue(log, &topic, queue_id, &seen);
+    }
+}
+
+/// Messages from `offset` on, and where to go on.
+fn read_queue(store: &MessageStore, topic: &str, queue_id: u32, offset: i64) -> std::io::Result<(Vec<Found>, i64)> {
+    let get = Get { topic, queue_id, offset, count_max: 32, bytes_max: 1 << 20, filter: None };
+    let got = store.get(&get)?;
+    let mut records = Vec::new();
+    if got.status == GetStatus::Found {
+        for slice in &got.records {
+            let mut rest = &slice[..];
+            while !rest.is_empty() {
+                let record = log_image::parse(rest).map_err(std::io::Error::other)?;
+                rest = &rest[record.size as usize..];
+                records.push(record);
+            }
+        }
+    }
+    Ok((records, got.next))
+}
+
+/// Puts a group of messages with bodies of these lengths and waits for the promise. False: the store refuses.
+async fn put_group(
+    run: &Arc<Run>,
+    store: &MessageStore,
+    boot: u64,
+    topic: &str,
+    queue_id: u32,
+    lengths: &[usize],
+) -> bool {
+    let mut placed = Vec::new();
+    for len in lengths {
+        let id = lock(&run.model).attempt(topic, queue_id, *len, Some(boot));
+        let body = body_of(id, *len);
+        let properties = properties_of(id);
+        let message = message(topic, queue_id, id, &body, properties.as_bytes());
+        loop {
+            match store.put(&message) {
+                Ok(appended) => {
+                    let place =
+                        Place { offset: appended.offset.0, end: appended.end.0, queue_offset: appended.queue_offset.0 };
+                    lock(&run.model).placed(id, place);
+                    placed.push((id, place));
+                    break;
+                }
+                Err(AppendError::SegmentFull) => {
+                    run.trace.sometimes("store: waited for a segment");
+                    store.turn_end();
+                    if store.segment_ready().await.is_err() {
+                        run.trace.sometimes("store: no segment to be had");
+                        return false;
+                    }
+                }
+                Err(AppendError::PoolExhausted) => {
+                    run.trace.sometimes("store: pool exhausted");
+                    return false;
+                }
+                Err(_) => return false,
+            }
+        }
+    }
+    store.turn_end();
+    acknowledge(run, store, placed).await
+}
+
+/// Puts a batch: all of it or nothing.
+async fn put_batch(
+    run: &Arc<Run>,
+    store: &MessageStore,
+    boot: u64,
+    topic: &str,
+    queue_id: u32,
+    lengths: &[usize],
+) -> bool {
+    let ids: Vec<u64> = lengths.iter().map(|len| lock(&run.model).attempt(topic, queue_id, *len, Some(boot))).collect();
+    let bodies: Vec<Vec<u8>> = ids.iter().zip(lengths).map(|(id, len)| body_of(*id, *len)).collect();
+    let properties: Vec<String> = ids.iter().map(|id| properties_of(*id)).collect();
+    let items: Vec<BatchItem<'_>> = (0..ids.len())
+        .map(|at| BatchItem { flag: ids[at] as i32, body: &bodies[at], properties: properties[at].as_bytes() })
+        .collect();
+    let shared = message(topic, queue_id, ids[0], &[], &[]);
+    loop {
+        let mut placed = Vec::new();
+        let outcome = store.put_batch(&shared, &items, |appended| {
+            let place = Place { offset: appended.offset.0, end: appended.end.0, queue_offset: appended.queue_offset.0 };
+            placed.push((ids[placed.len()], place));
+        });
+        match outcome {
+            Ok(()) => {
+                for (id, place) in &placed {
+                    lock(&run.model).placed(*id, *place);
+                }
+                store.turn_end();
+                return acknowledge(run, store, placed).await;
+            }
+            Err(AppendError::SegmentFull) => {
+                store.turn_end();
+                if store.segment_ready().await.is_err() {
+                    return false;
+                }
+            }
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Waits for the promise and checks that the disk has kept it.
+async fn acknowledge(run: &Arc<Run>, store: &MessageStore, placed: Vec<(u64, Place)>) -> bool {
+    for (id, place) in placed {
+        if store.promise().reached(place.end).await.is_err() {
+            run.trace.sometimes("store: a waiter was told of a failure");
+            return false;
+        }
+        if lock(&run.model).promise == Promise::Disk {
+            let (path, at) = scene::log_file(run.plan.get("segment_bytes", 64 << 10), place.offset);
+            if !lock(&run.machine.disk).is_durable(&path, at..at + (place.end - place.offset)) {
+                let text = format!("message {id} at {place:?} is acknowledged, but a power cut now would take it");
+                lock(&run.model).violation(NOT_DURABLE, text);
+            }
+        }
+        lock(&run.model).acknowledge(id, Some(place));
+    }
+    true
+}
+
+fn properties_of(id: u64) -> String {
+    let mut text = format!("UNIQ_KEY\u{1}{}\u{2}", key_of(id));
+    if id.is_multiple_of(3) {
+        text += &format!("TAGS\u{1}tag{}\u{2}", id % 5);
+    }
+    if id.is_multiple_of(4) {
+        text += &format!("KEYS\u{1}key{id}\u{2}");
+    }
+    text
+}
+
+fn message<'a>(topic: &'a str, queue_id: u32, id: u64, body: &'a [u8], properties: &'a [u8]) -> Message<'a> {
+    let host = std::net::SocketAddr::from(([10, 0, 0, 1], 10_911));
+    Message {
+        topic,
+        queue_id,
+        flag: id as i32,
+        sys_flag: 0,
+        born_timestamp: 1_700_000_000_000,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_offset: 0,
+        body,
+        properties,
+    }
+}
+
+async fn produce(env: &Env, run: &Arc<Run>, store: &Arc<MessageStore>, boot: u64, index: usize) {
+    let client = &run.plan.clients[index];
+    loop {
+        let (gap, topic, queue_id, lengths, batch) = {
+            let mut state = lock(&run.clients[index]);
+            if state.left == 0 || run.quiet.load(Ordering::SeqCst) {
+                return;
+            }
+            let dice = &mut state.dice;
+            let gap = dice.log_within(10, client.get("gap_us", 1_000).max(10));
+            let topic = format!("T{}", dice.below(client.get("topics", 1)));
+            let queue_id = dice.below(client.get("queues", 1)) as u32;
+            let batch = client.get("batch_max", 1) > 1 && dice.coin();
+            let most = if batch { client.get("batch_max", 1) } else { client.get("burst", 1) };
+            let count = dice.within(1, most);
+            let lengths: Vec<usize> = (0..count).map(|_| body_len(client, dice, store, &topic, run)).collect();
+            state.left = state.left.saturating_sub(count);
+            (gap, topic, queue_id, lengths, batch)
+        };
+        env.clock.sleep(Duration::from_micros(gap)).await;
+        let accepted = if batch {
+            put_batch(run, store, boot, &topic, queue_id, &lengths).await
+        } else {
+            put_group(run, store, boot, &topic, queue_id, &lengths).await
+        };
+        if !accepted {
+            // What a client does: it waits and tries again.
+            env.clock.sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+fn body_len(client: &Client, dice: &mut Dice, store: &MessageStore, topic: &str, run: &Run) -> usize {
+    let most = client.get("size_max", 100);
+    match client.get("size_kind", 0) {
+        1 => most as usize,
+        2 => {
+            // What is left in the segment, minus a filler: it fits exactly, or is a byte too long or short.
+            let segment = run.plan.get("segment_bytes", 64 << 10);
+            let left = segment - store.appended().0 % segment;
+            let overhead = RECORD_BYTES + topic.len() as u64 + properties_of(1).len() as u64;
+            let aimed = left.saturating_sub(overhead + 8) + dice.within(0, 2);
+            if (1..=most * 4).contains(&aimed) && aimed <= 12 << 10 {
+                run.trace.sometimes("store: a record aimed at a segment's end");
+                aimed.saturating_sub(1) as usize
+            } else {
+                dice.within(0, most) as usize
+            }
+        }
+        _ => dice.within(0, most) as usize,
+    }
+}
+
+/// Follows every queue of its topics. Where it stands outlives the process, as a group's offsets do.
+async fn consume(env: &Env, run: &Arc<Run>, store: &Arc<MessageStore>, index: usize) {
+    let client = &run.plan.clients[index];
+    let gap = Duration::from_micros(client.get("gap_us", 1_000));
+    let mut dispatched = 0;
+    loop {
+        for queue in store.queues().all() {
+            let key = (queue.topic.to_string(), queue.id);
+            let max = store.max_offset(&key.0, key.1).0;
+            let mut next = lock(&run.clients[index]).next.get(&key).copied().unwrap_or(0);
+            if next > max {
+                if run.model_promise() == Promise::Disk {
+                    let text = format!("{}/{} ends at {max}, after {next} had been consumed", key.0, key.1);
+                    lock(&run.model).violation(CONSUMED, text);
+                }
+                next = max;
+            }
+            while next < max {
+                let Ok((records, after)) = read_queue(store, &key.0, key.1, next as i64) else { break };
+                for (at, record) in records.iter().enumerate() {
+                    if record.queue_offset != next + at as u64 {
+                        let text = format!(
+                            "{}/{}: {} came in place of {}",
+                            key.0,
+                            key.1,
+                            record.queue_offset,
+                            next + at as u64
+                        );
+                        lock(&run.model).violation(CONSUMED, text);
+                    }
+                    lock(&run.model).consumed(record);
+                }
+                if records.is_empty() {
+                    let text = format!("{}/{} has {max} messages, at {next} it gives none", key.0, key.1);
+                    lock(&run.model).violation(CONSUMED, text);
+                    break;
+                }
+                run.trace.sometimes("consumer: got messages");
+                next = after as u64;
+            }
+            lock(&run.clients[index]).next.insert(key, next);
+        }
+        if store.dispatched().reached(dispatched + 1).await.is_err() {
+            return;
+        }
+        dispatched = store.dispatched().get();
+        env.clock.sleep(gap).await;
+    }
+}
+
+/// The configuration of the last argument, for tests.
+pub fn config(plan: &Plan) -> StoreConfig {
+    scene::store_config(plan)
+}
+
+/// For the compiler: a run's state is shared between its driver and its process.
+const fn _assert_shared<T: Send + Sync>() {}
+const _: () = _assert_shared::<Run>();
+const _: Option<Shared<u8>> = None;
