@@ -1,6 +1,7 @@
 //! The broker's configuration: RocketMQ's keys and our own bounds, each with default, what is allowed and what it does.
 //! One table drives parsing, `-p`, code 26 and code 25. Knows no file and no command line.
 
+mod convert;
 mod no_effect;
 mod words;
 
@@ -104,6 +105,7 @@ settings! {
         clean_file_forcibly_enable: bool = true; "cleanFileForciblyEnable", TRUTH, AtRunTime, "whether segments may go before they expire";
         clean_resource_interval_ms: u64 = 10_000; "cleanResourceInterval", ms(10, DAY_MS), AtStart, "how often age and disk use are looked at";
         delete_commit_log_files_interval_ms: u64 = 100; "deleteCommitLogFilesInterval", ms(0, DAY_MS), AtRunTime, "pause between two deletions";
+        segments_ahead: usize = 0; "segmentsAhead", count(0, 16), AtStart, "KeelMQ: segments prepared ahead of need; 0: two while they are at most 256 MiB, else one";
         delete_file_batch_max: u32 = 10; "deleteFileBatchMax", count(1, 1_000_000), AtRunTime, "segments deleted in one go";
         message_delay_level: String = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".into(); "messageDelayLevel", Allowed::DelayLevels, AtStart, "delays of the levels";
         flush_delay_offset_interval_ms: u64 = 10_000; "flushDelayOffsetInterval", ms(10, DAY_MS), AtStart, "how often the progress of delayed messages is stored";
@@ -173,7 +175,7 @@ settings! {
         connection_memory_max_bytes: usize = GIB as usize; "connectionMemoryMaxBytes", bytes(64 * KIB, 1 << 40), AtStart, "KeelMQ: partial frames and waiting answers of all connections together";
         write_stall_close_ms: u64 = 60_000; "writeStallCloseMs", ms(1, DAY_MS), AtStart, "KeelMQ: a peer that takes nothing for this long is cut off";
         calls_max: usize = 1_024; "callsMax", count(1, 1_000_000), AtStart, "KeelMQ: requests from us to one client under way";
-        staged_max_bytes: u64 = 64 * MIB; "stagedMaxBytes", bytes(64 * KIB, 64 * GIB), AtStart, "KeelMQ: appended bytes not yet handed to the kernel, beyond it sends wait";
+        staged_max_bytes: u64 = 4 * MIB; "stagedMaxBytes", bytes(4 * KIB, 64 * GIB), AtStart, "KeelMQ: appended bytes not yet handed to the kernel, beyond it the append does so itself";
         held_pulls_max: usize = 100_000; "heldPullsMax", count(1, 10_000_000), AtStart, "KeelMQ: pulls held for arrivals, a further one is answered at once";
         topics_max: usize = 100_000; "topicsMax", count(1, 10_000_000), AtRunTime, "KeelMQ: topics, a further one is refused";
         groups_max: usize = 100_000; "groupsMax", count(1, 10_000_000), AtRunTime, "KeelMQ: consumer groups, a further one is refused";
@@ -183,7 +185,9 @@ settings! {
         consumer_offsets_max: usize = 10_000_000; "consumerOffsetsMax", count(1, 100_000_000), AtStart, "KeelMQ: stored offsets of group, topic and queue";
         transactions_pending_max: usize = 1_000_000; "transactionsPendingMax", count(1, 100_000_000), AtStart, "KeelMQ: half messages tracked in memory";
         stats_keys_max: usize = 100_000; "statsKeysMax", count(1, 10_000_000), AtStart, "KeelMQ: names that statistics are kept for, further ones are counted together";
-        filter_expression_max_chars: usize = 8_192; "filterExpressionMaxChars", count(1, 1_000_000), AtRunTime, "KeelMQ: length of a filter expression";
+        upkeep_behind_max_bytes: u64 = 256 * MIB; "upkeepBehindMaxBytes", bytes(4 * KIB, 1 << 50), AtStart, "KeelMQ: what recovery may have to read; more of it makes queues and checkpoint be synced early";
+        check_behind_bytes: u64 = 32 * MIB; "checkBehindBytes", bytes(0, 1 << 50), AtStart, "KeelMQ: how much of what is known to be durable a start looks at for damage, at least";
+        segment_wait_ms_max: u64 = 5_000; "segmentWaitMaxMs", ms(1, DAY_MS), AtStart, "KeelMQ: how long an append waits for the next segment";
         delay_scan_interval_ms: u64 = 100; "delayScanIntervalMs", ms(1, 60_000), AtStart, "KeelMQ: time between looks at a delay level that is not due";
         drain_ms: u64 = 5_000; "drainMs", ms(0, DAY_MS), AtStart, "KeelMQ: how long requests under way may take when stopping";
         open_files_max: usize = 1_024; "openFilesMax", count(16, 1_000_000), AtStart, "KeelMQ: consume queue files held open";
@@ -318,7 +322,7 @@ impl Config {
             connection_out_max_bytes: 256 * KIB as usize,
             connection_memory_max_bytes: 8 * MIB as usize,
             calls_max: 16,
-            staged_max_bytes: 256 * KIB,
+            staged_max_bytes: 32 * KIB,
             held_pulls_max: 64,
             topics_max: 128,
             groups_max: 128,
@@ -329,6 +333,8 @@ impl Config {
             transactions_pending_max: 256,
             stats_keys_max: 64,
             open_files_max: 16,
+            upkeep_behind_max_bytes: 96 * KIB,
+            check_behind_bytes: 96 * KIB,
             disk_free_min_bytes: 0,
             ..Config::default()
         }
