@@ -1,0 +1,95 @@
+"""Suites in which our server and Java's stand beside each other or take turns. Our server comes as a factory with
+`standalone` and `broker`; with --peer it is a second Java, so that the suites themselves can be shown to be right."""
+
+import time
+
+from world import LOOPBACK, Trouble, await_registered, free_port
+
+
+class Report(dict):
+    """{feature: (verdict, reason, ms)}, filled by `play`."""
+
+    def play(self, feature, scenario, *arguments):
+        start = time.monotonic()
+        servers = []
+        try:
+            scenario(servers, *arguments)
+            verdict = ("ok", "")
+        except Trouble as trouble:
+            verdict = ("FAIL", str(trouble))
+        for server in servers:
+            complaint = server.stop()
+            if complaint and verdict[0] == "ok":
+                verdict = ("FAIL", complaint)
+        self[feature] = (*verdict, int(1000 * (time.monotonic() - start)))
+
+
+def mixed(ours, java, directory, run_client):
+    def played(client, namesrv, features, log, at_once=None):
+        for feature, (verdict, reason, _) in run_client(client, namesrv, features, at_once, log).items():
+            if verdict != "ok":
+                raise Trouble(f"{client} {feature}: {verdict} {reason}")
+
+    def java_namesrv(servers):
+        """Our broker registers with a Java name server; clients ask only that one."""
+        servers.insert(0, java.namesrv())
+        namesrv = servers[0].namesrv
+        servers.insert(0, ours.broker(namesrv, directory / "store-java-namesrv"))
+        await_registered(namesrv, 1)
+        played("java497", namesrv, ["auto-topic", "consume-1000", "rebalance"], "mixed-namesrv-java497")
+        played("go", namesrv, ["consume-1000"], "mixed-namesrv-go")
+
+    def one_namesrv_down(servers):
+        """Of two name servers one never answers: the broker serves all the same."""
+        servers.insert(0, java.namesrv("namesrv-up"))
+        namesrv = servers[0].namesrv
+        servers.insert(0, ours.broker(f"{LOOPBACK}:{free_port()};{namesrv}", directory / "store-one-down", "half"))
+        await_registered(namesrv, 1)
+        played("java497", namesrv, ["auto-topic"], "mixed-one-down")
+
+    def java_broker(servers):
+        """A Java broker registers with our name server, in one cluster with ours; a topic lives on both."""
+        servers.insert(0, ours.standalone(directory / "store-beside"))
+        namesrv = servers[0].namesrv
+        servers.insert(0, java.broker(namesrv, directory / "store-java", "java-b"))
+        await_registered(namesrv, 2)
+        java.admin("updateTopic", "-n", namesrv, "-c", "DefaultCluster", "-t", "OnBoth", "-r", "4", "-w", "4")
+        played("java497", namesrv, ["spread=OnBoth=2"], "mixed-spread")
+        played("java497", namesrv, ["consume-1000"], "mixed-consume")
+
+    report = Report()
+    report.play("java name server, our broker", java_namesrv)
+    report.play("java name server, another one down", one_namesrv_down)
+    report.play("our name server, java broker beside ours", java_broker)
+    return report
+
+
+def takeover(ours, java, directory, run_client):
+    """One store: 100 messages of ours, 100 of Java's, both read 200; a group carries on through all of it."""
+    store = directory / "store"
+
+    def turn(servers, start, *features):
+        server = start()
+        servers.append(server)
+        await_registered(server.namesrv, 1)
+        log = f"takeover-{features[0].replace('=', '-')}"
+        for feature, (verdict, reason, _) in run_client("java497", server.namesrv, features, at_once=1, log=log).items():
+            if verdict != "ok":
+                raise Trouble(f"{feature}: {reason}")
+
+    def java_standalone():
+        return java.standalone(store)
+
+    def our_standalone():
+        return ours.standalone(store)
+
+    report = Report()
+    report.play("ours writes 100", turn, our_standalone, "produce=Turns=0=100", "expect=Turns=follower=0=100")
+    report.play("java reads 100, appends 100, reads 200", turn, java_standalone, "produce=Turns=100=100",
+                "expect=Turns=follower=100=100", "expect=Turns=fresh-java=0=200")
+    report.play("ours reads 200, appends 10", turn, our_standalone, "expect=Turns=fresh-ours=0=200",
+                "produce=Turns=200=10", "expect=Turns=follower=200=10")
+    return report
+
+
+SUITES = {"mixed": mixed, "takeover": takeover}
