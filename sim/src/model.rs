@@ -195,7 +195,7 @@ impl Model {
     /// The attempt that `record` stems from, unless it stems from none.
     fn known(&mut self, record: &Found, who: &str) -> Option<u64> {
         let Some(id) = record.property("UNIQ_KEY").and_then(id_of).filter(|id| self.attempts.contains_key(id)) else {
-            self.violation(INVENTED, format!("{who} a record that nobody sent, at log offset {}", record.offset));
+            self.violation(INVENTED, format!("{who} a record that nobody sent: {}", brief(record)));
             return None;
         };
         let attempt = &self.attempts[&id];

@@ -44,6 +44,9 @@ pub enum AppendError {
     BodyTooLarge { size: u64, size_max: u64 },
     #[error("properties of {size} bytes exceed {size_max} bytes")]
     PropertiesTooLarge { size: usize, size_max: usize },
+    /// A start tells a torn record by them.
+    #[error("properties that are not UTF-8 or hold a zero byte")]
+    PropertiesNotText,
     #[error("topic of {size} bytes; 1 to {size_max} are allowed")]
     TopicLength { size: usize, size_max: usize },
     #[error("record of {size} bytes does not fit a segment of {segment} bytes")]
@@ -179,7 +182,7 @@ impl CommitLog {
 
     /// Appends one message. It may be acknowledged once the mode's promise reaches `end`.
     pub fn append(&self, message: &Message<'_>) -> Result<Appended, AppendError> {
-        self.check(message.topic, message.body.len() as u64, message.properties.len())?;
+        self.check(message.topic, message.body.len() as u64, message.properties)?;
         let size = record::size_of(message);
         let crc = record::body_crc(message.body);
         let mut tail = self.lock_tail();
@@ -199,7 +202,7 @@ impl CommitLog {
     ) -> Result<(), AppendError> {
         let mut total = 0;
         for item in items {
-            self.check(shared.topic, item.body.len() as u64, item.properties.len())?;
+            self.check(shared.topic, item.body.len() as u64, item.properties)?;
             total += record::size_of(&with_item(shared, item));
         }
         let crcs: Vec<u32> = items.iter().map(|item| record::body_crc(item.body)).collect();
@@ -309,15 +312,18 @@ impl CommitLog {
         self.lock_tail().last_store_timestamp
     }
 
-    fn check(&self, topic: &str, body: u64, properties: usize) -> Result<(), AppendError> {
+    fn check(&self, topic: &str, body: u64, properties: &[u8]) -> Result<(), AppendError> {
         if body > self.body_max {
             return Err(AppendError::BodyTooLarge { size: body, size_max: self.body_max });
         }
-        if properties > PROPERTIES_MAX_BYTES {
-            return Err(AppendError::PropertiesTooLarge { size: properties, size_max: PROPERTIES_MAX_BYTES });
+        if properties.len() > PROPERTIES_MAX_BYTES {
+            return Err(AppendError::PropertiesTooLarge { size: properties.len(), size_max: PROPERTIES_MAX_BYTES });
         }
         if topic.is_empty() || topic.len() > TOPIC_MAX_BYTES {
             return Err(AppendError::TopicLength { size: topic.len(), size_max: TOPIC_MAX_BYTES });
+        }
+        if !record::is_text(topic.as_bytes(), properties) {
+            return Err(AppendError::PropertiesNotText);
         }
         Ok(())
     }

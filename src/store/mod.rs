@@ -77,7 +77,8 @@ impl MessageStore {
         check(&config)?;
         let storage = &env.storage;
         let root = config.root.as_path();
-        for directory in [root, &config.commit_log] {
+        let queue_root = root.join("consumequeue");
+        for directory in [root, &config.commit_log, &queue_root] {
             make_directory(&**storage, directory).await?;
         }
         // Before anything is read or changed.
@@ -90,7 +91,6 @@ impl MessageStore {
         check_size(&config, segments.size())?;
         let begin = recovery::begin(&segments, &checkpoint, clean)?;
         let log_begin = segments.first().map_or(begin, |first| first.base);
-        let queue_root = root.join("consumequeue");
         let files = QueueFiles::new(storage.clone(), config.queue_file_bytes, config.queue_files_open_max);
         let queues = Queues::open(&queue_root, files, begin, log_begin)
             .map_err(OpenError::io("cannot open the consume queues of", &queue_root))?;

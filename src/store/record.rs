@@ -171,6 +171,12 @@ pub fn scan(bytes: &[u8], check_crc: bool) -> Scan<'_> {
     }
 }
 
+/// Whether topic and properties are text without a zero byte. Nothing else is ever appended, and no checksum covers
+/// them: a sector of the record that a power cut kept from the disk shows here.
+pub fn is_text(topic: &[u8], properties: &[u8]) -> bool {
+    [topic, properties].into_iter().all(|text| !text.contains(&0) && str::from_utf8(text).is_ok())
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
 }

@@ -12,7 +12,7 @@ use std::{
 use super::{
     checkpoint::{Checkpoint, CheckpointError},
     config::StoreConfig,
-    record::{self, Scan},
+    record::{self, Record, Scan},
     reput::Dispatcher,
     segment::{Segment, Segments, offset_of},
 };
@@ -188,6 +188,12 @@ pub fn replay(
             while at < end {
                 let rest = &bytes[(at - from) as usize..];
                 match record::scan(rest, check_crc) {
+                    Scan::Record(Record { message, .. })
+                        if at >= known && !record::is_text(message.topic.as_bytes(), message.properties) =>
+                    {
+                        reason = "a record without all of its properties";
+                        break 'log;
+                    }
                     Scan::Record(record) if record.log_offset == at => {
                         if at >= begin {
                             dispatcher
