@@ -4,9 +4,11 @@ pub mod filter;
 pub mod message;
 pub mod offset;
 pub mod properties;
+pub mod rate_limited;
 pub mod settings;
 pub mod watermark;
 
 pub use message::{BatchItem, Message, OwnedMessage};
 pub use offset::{LogOffset, OffsetMessageId, QueueOffset};
+pub use rate_limited::RateLimited;
 pub use watermark::Watermark;

@@ -1,8 +1,28 @@
-//! The hand by which the rest of the broker holds a connection: answer later, call the client, close.
+//! The hand by which the rest of the broker holds a connection: answer later, call the client, close. Its requests go
+//! into a mailbox that the connection's task empties; nothing here waits for a socket.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+    },
+    task::Waker,
+    time::Duration,
+};
 
-use crate::protocol::command::{Answered, Call, Response, Serialization};
+use super::{
+    Lane,
+    calls::{Calls, Refused},
+    kept,
+};
+use crate::{
+    env::{BoxFuture, Clock, timeout},
+    protocol::{
+        code::response,
+        command::{Answered, Call, Command, Response, Serialization, encode_call},
+    },
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -16,14 +36,77 @@ pub enum CallError {
     TooMany { peer: String, under_way: usize, max: usize },
 }
 
+/// Notices that wait for a connection to take them; further ones are dropped (RocketMQ: 256 one-way permits).
+const NOTICES_MAX: usize = 256;
+
+const OPEN: u8 = 0;
+/// Nothing is read any more; closes when everything is answered and written.
+const DRAINING: u8 = 1;
+/// Closes at once.
+const CLOSING: u8 = 2;
+const CLOSED: u8 = 3;
+
 /// One connection, seen from outside its task.
 pub struct Channel {
     id: u64,
     peer: SocketAddr,
     local: SocketAddr,
+    clock: Arc<dyn Clock>,
+    calls_max: usize,
+    /// Only grows.
+    state: AtomicU8,
+    /// Requests answered `Later` that are under way.
+    laters: AtomicU32,
+    /// Set with the mailbox locked; lets a turn pass an empty mailbox without locking it.
+    has_mail: AtomicBool,
+    mailbox: Mutex<Mailbox>,
+    calls: Mutex<Calls>,
+}
+
+#[derive(Default)]
+struct Mailbox {
+    letters: Vec<Letter>,
+    notices: usize,
+    waker: Option<Waker>,
+}
+
+pub(super) enum Letter {
+    Response {
+        opaque: i32,
+        serialization: Serialization,
+        response: Response,
+    },
+    /// An encoded request.
+    Frame(Vec<u8>),
 }
 
 impl Channel {
+    pub(super) fn new(
+        id: u64,
+        peer: SocketAddr,
+        local: SocketAddr,
+        clock: Arc<dyn Clock>,
+        calls_max: usize,
+    ) -> Arc<Self> {
+        Arc::new(Channel {
+            id,
+            peer,
+            local,
+            clock,
+            calls_max,
+            state: AtomicU8::new(OPEN),
+            laters: AtomicU32::new(0),
+            has_mail: AtomicBool::new(false),
+            mailbox: Mutex::default(),
+            calls: Mutex::default(),
+        })
+    }
+
+    /// A channel without a connection: what is sent to it goes nowhere, calls time out. For tests of processors.
+    pub fn detached(id: u64, peer: SocketAddr, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Self::new(id, peer, peer, clock, NOTICES_MAX)
+    }
+
     /// Unique within the process's server; never used again.
     pub fn id(&self) -> u64 {
         self.id
@@ -38,20 +121,195 @@ impl Channel {
     }
 
     pub fn is_open(&self) -> bool {
-        true
+        self.state.load(Ordering::Acquire) == OPEN
     }
 
     /// Answers a request that was left open with `Answer::None`. Nothing happens on a closed channel.
-    pub fn respond(&self, _opaque: i32, _serialization: Serialization, _response: Response) {}
+    pub fn respond(&self, opaque: i32, serialization: Serialization, response: Response) {
+        self.post(Some(Letter::Response { opaque, serialization, response }));
+    }
 
-    /// Sends a request to the client and forgets it.
-    pub fn oneway(&self, _call: Call) {}
+    /// Sends a request to the client and forgets it. A client that does not read loses notices beyond 256.
+    pub fn oneway(&self, call: Call) {
+        let opaque = self.calls().next_opaque();
+        let mut frame = Vec::new();
+        encode_call(&call, opaque, true, Serialization::Json, &mut frame);
+        {
+            let mut mailbox = self.mailbox();
+            if mailbox.notices >= NOTICES_MAX {
+                return;
+            }
+            mailbox.notices += 1;
+        }
+        self.post(Some(Letter::Frame(frame)));
+    }
 
     /// Sends a request to the client and waits for its answer.
-    pub async fn call(&self, _call: Call, _within: Duration) -> Result<Answered, CallError> {
-        Err(CallError::Closed { peer: self.peer.to_string() })
+    pub async fn call(&self, call: Call, within: Duration) -> Result<Answered, CallError> {
+        let peer = || self.peer.to_string();
+        if !self.is_open() {
+            return Err(CallError::Closed { peer: peer() });
+        }
+        let begun = self.calls().begin(self.calls_max);
+        let (opaque, answer) = begun.map_err(|refused| match refused {
+            Refused::Closed => CallError::Closed { peer: peer() },
+            Refused::TooMany { under_way } => CallError::TooMany { peer: peer(), under_way, max: self.calls_max },
+        })?;
+        // Also when the caller stops waiting: an answer that comes later is dropped.
+        let _entry = CallEntry { channel: self, opaque };
+        let mut frame = Vec::new();
+        encode_call(&call, opaque, false, Serialization::Json, &mut frame);
+        self.post(Some(Letter::Frame(frame)));
+        match timeout(&*self.clock, within, answer).await {
+            Ok(Ok(answered)) => Ok(answered),
+            Ok(Err(_dropped)) => Err(CallError::Closed { peer: peer() }),
+            Err(elapsed) => Err(CallError::TimedOut { peer: peer(), after_ms: elapsed.after_ms }),
+        }
     }
 
     /// Closes the connection; what is queued to be written may be lost.
-    pub fn close(&self) {}
+    pub fn close(&self) {
+        self.raise(CLOSING);
+    }
+
+    /// Reads no more, and closes when what was read is answered and written.
+    pub fn drain(&self) {
+        self.raise(DRAINING);
+    }
+
+    fn raise(&self, state: u8) {
+        if self.state.fetch_max(state, Ordering::AcqRel) < state {
+            self.post(None);
+        }
+    }
+
+    fn post(&self, letter: Option<Letter>) {
+        let waker = {
+            let mut mailbox = self.mailbox();
+            if self.state.load(Ordering::Acquire) == CLOSED {
+                return;
+            }
+            mailbox.letters.extend(letter);
+            // Mail that is there already has woken the task already.
+            if self.has_mail.swap(true, Ordering::AcqRel) { None } else { mailbox.waker.clone() }
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
+        self.mailbox.lock().expect("nothing panics while it is held")
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().expect("nothing panics while it is held")
+    }
+}
+
+/// The side of the connection's task.
+impl Channel {
+    pub(super) fn is_draining(&self) -> bool {
+        self.state.load(Ordering::Acquire) >= DRAINING
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.state.load(Ordering::Acquire) >= CLOSING
+    }
+
+    pub(super) fn has_mail(&self) -> bool {
+        self.has_mail.load(Ordering::Acquire)
+    }
+
+    pub(super) fn laters(&self) -> usize {
+        self.laters.load(Ordering::Acquire) as usize
+    }
+
+    pub(super) fn register(&self, waker: &Waker) {
+        self.mailbox().waker = Some(waker.clone());
+    }
+
+    pub(super) fn take_mail(&self) -> Vec<Letter> {
+        let mut mailbox = self.mailbox();
+        self.has_mail.store(false, Ordering::Release);
+        mailbox.notices = 0;
+        std::mem::take(&mut mailbox.letters)
+    }
+
+    /// False: nobody waits for this answer.
+    pub(super) fn on_answer(&self, command: Command<'_>) -> bool {
+        self.calls().answer(command)
+    }
+
+    pub(super) fn on_closed(&self) {
+        {
+            let mut mailbox = self.mailbox();
+            self.state.store(CLOSED, Ordering::Release);
+            mailbox.letters = Vec::new();
+            mailbox.waker = None;
+        }
+        self.calls().close();
+    }
+}
+
+struct CallEntry<'a> {
+    channel: &'a Channel,
+    opaque: i32,
+}
+
+impl Drop for CallEntry<'_> {
+    fn drop(&mut self) {
+        self.channel.calls().forget(self.opaque);
+    }
+}
+
+/// A request whose answer a task of its own prepares. However that task ends, the lane has room again and the client
+/// gets an answer.
+pub(super) struct Later {
+    channel: Arc<Channel>,
+    lane: Arc<Lane>,
+    opaque: i32,
+    serialization: Serialization,
+    code: i32,
+    oneway: bool,
+    finished: bool,
+}
+
+impl Later {
+    pub(super) fn new(channel: &Arc<Channel>, lane: &Arc<Lane>, command: &Command<'_>) -> Self {
+        kept::enter(lane);
+        channel.laters.fetch_add(1, Ordering::AcqRel);
+        Later {
+            channel: channel.clone(),
+            lane: lane.clone(),
+            opaque: command.opaque,
+            serialization: command.serialization,
+            code: command.code,
+            oneway: command.is_oneway(),
+            finished: false,
+        }
+    }
+
+    pub(super) async fn run(mut self, answer: BoxFuture<'static, Option<Response>>) {
+        let answer = answer.await;
+        self.finished = true;
+        if let Some(response) = answer
+            && !self.oneway
+        {
+            self.channel.respond(self.opaque, self.serialization, response);
+        }
+    }
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        if !self.finished && !self.oneway {
+            let remark = format!("request {} broke off: its task panicked", self.code);
+            self.channel.respond(self.opaque, self.serialization, Response::error(response::SYSTEM_ERROR, remark));
+        }
+        kept::leave(&self.lane, 1);
+        self.channel.laters.fetch_sub(1, Ordering::AcqRel);
+        // The connection may wait for its last answer, or for room to read on.
+        self.channel.post(None);
+    }
 }

@@ -1,12 +1,18 @@
 //! Connections that carry commands. Knows sockets (through `env`), frames and codes; nothing of messages, topics or logs.
 
+mod calls;
 pub mod channel;
 pub mod client;
-pub mod connection;
+mod connection;
+mod input;
+mod kept;
+mod limits;
+mod output;
 pub mod router;
+mod scratch;
 pub mod server;
 
 pub use channel::{CallError, Channel};
-pub use client::Client;
+pub use client::{Client, ClientConfig};
 pub use router::{Answer, Lane, Processor, Promise, Request, Router};
 pub use server::{Server, ServerConfig};

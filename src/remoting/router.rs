@@ -18,7 +18,7 @@ use crate::{
 
 /// A request on its way through a processor; borrows the read buffer.
 pub struct Request<'a> {
-    pub command: &'a Command<'a>,
+    pub command: Command<'a>,
     pub channel: &'a Arc<Channel>,
     /// Monotonic time at which its last byte was read.
     pub received: Duration,
