@@ -1,3 +1,281 @@
-//! The broker: what requests mean. Knows the store and the connections by their doors only.
+//! What requests mean: topics, groups, clients, positions, and the processors that tie them to the store and the wire.
+//! Starts everything of a broker from an `Env` and a `Config`, with nothing global.
 
+pub mod clients;
 pub mod config;
+pub mod consumer_offsets;
+pub mod core;
+pub mod hold;
+pub mod locks;
+pub mod processor;
+pub mod registration;
+mod routes;
+pub mod subscriptions;
+mod timers;
+pub mod topics;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use self::{
+    config::{Config, Misfit},
+    consumer_offsets::ConsumerOffsets,
+    core::Core,
+    processor::pull::Pull,
+    registration::Registration,
+    subscriptions::Subscriptions,
+    topics::Topics,
+};
+use crate::{
+    env::{Bound, Env, Panicked, Task, spawner::first_panic},
+    protocol::body::{TopicConfig, topic::perm},
+    remoting::{Client, ClientConfig, Server},
+    store::{
+        MessageStore, OpenError, Recovered,
+        config_file::{ConfigWriter, Unreadable},
+        stop::{Stop, Stopping},
+    },
+};
+
+/// Attempts at finding a free port whose second lower neighbour is free too.
+const FREE_PAIR_ATTEMPTS: usize = 64;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Misfit(#[from] Misfit),
+    #[error("{what} cannot listen on {address}: {error}. `ss -ltnp sport = :{port}` shows who does; choose another with --port", port = address.port())]
+    Bind { what: &'static str, address: SocketAddr, error: io::Error },
+    #[error("brokerIP1={0} is not an address: it stands in every message id, so a name will not do")]
+    Advertised(String),
+    #[error("bindAddress={0} is not an address")]
+    BindAddress(String),
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error(transparent)]
+    Table(#[from] Unreadable),
+    #[error("the tables in {path} cannot be written: {reason}")]
+    TableWrite { path: String, reason: String },
+}
+
+/// A running broker.
+pub struct Broker {
+    core: Arc<Core>,
+    main: Server,
+    fast: Server,
+    address: SocketAddr,
+    timers: Stop,
+    announcing: Stop,
+    writing: Stop,
+    running: Mutex<Running>,
+}
+
+struct Running {
+    watched: Vec<Task>,
+    registration: Option<Task>,
+    timers: Vec<Task>,
+    writer: Option<Task>,
+}
+
+/// Starts a broker: lock, load, recover, listen, register, timers. `own_name_server` is told before anybody can
+/// connect, so that whoever reaches the broker finds its routes; other name servers hold nobody up.
+pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>) -> Result<Broker, StartError> {
+    config.resolve(&env.host);
+    config.check()?;
+    let (main, fast) = bind(&env, &config).await?;
+    let address = main.local_address();
+    let advertised_ip: IpAddr =
+        config.broker_ip1.parse().map_err(|_| StartError::Advertised(config.broker_ip1.clone()))?;
+    let advertised_port = if config.advertised_port == 0 { address.port() } else { config.advertised_port };
+    let store_host = SocketAddr::new(advertised_ip, advertised_port);
+
+    let store = MessageStore::open(&env, config.store(&env.host)).await?;
+    let config_directory = Path::new(&config.store_path_root_dir).join("config");
+    env.storage.create_dir_all(&config_directory).map_err(|error| StartError::TableWrite {
+        path: config_directory.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    let writer = ConfigWriter::new(env.storage.clone(), env.clock.clone());
+    let topics = Topics::load(&*env.storage, &writer, &config_directory.join("topics.json"))?;
+    let groups = Subscriptions::load(&*env.storage, &writer, &config_directory.join("subscriptionGroup.json"))?;
+    let queue_max = |topic: &str, queue: u32| store.max_offset(topic, queue).0 as i64;
+    let offsets_path = config_directory.join("consumerOffset.json");
+    let offsets = ConsumerOffsets::load(&*env.storage, &writer, &offsets_path, config.consumer_offsets_max, queue_max)?;
+    for topic in boot_topics(&config) {
+        topics.ensure(topic, env.clock.wall_ms());
+    }
+
+    let connect_ms = config.connect_timeout_ms;
+    let client_config = ClientConfig { connect_ms, ..ClientConfig::default() };
+    let client = Client::new(env.clock.clone(), env.spawner.clone(), env.network.clone(), client_config);
+    let ha_port = if config.ha_listen_port == 0 { address.port().saturating_add(1) } else { config.ha_listen_port };
+    let registration = Registration::new(
+        Arc::new(client),
+        env.clock.clone(),
+        store_host.to_string(),
+        format!("{}:{ha_port}", config.broker_ip2),
+    );
+    let server_config = config.server();
+    let core = Core::new(env.clone(), config, store_host, store, topics, groups, offsets, registration);
+
+    let (writing, stopping) = Stop::new();
+    let writer_task = env.spawner.service("config writer", writer.run(stopping));
+    let hold = core.hold.clone();
+    core.store.on_arrival(Box::new(move |arrival| hold.arrived(arrival)));
+    let (timers, stopping) = Stop::new();
+    let timer_tasks = start_timers(&core, stopping);
+
+    let (main_router, fast_router) = routes::routers(&core);
+    let (announcing, stopping) = Stop::new();
+    if let Some(address) = own_name_server {
+        core.registration.announce(&core, &address).await;
+    }
+    let listen = |bound: Box<dyn Bound>, what| {
+        let address = bound.local_address();
+        bound.listen(server_config.backlog).map_err(|error| StartError::Bind { what, address, error })
+    };
+    let (main_listener, fast_listener) = (listen(main, "the broker")?, listen(fast, "the fast port")?);
+    let (clock, spawner) = (env.clock.clone(), env.spawner.clone());
+    let main = Server::start(clock, spawner, main_listener, Arc::new(main_router), server_config);
+    let fast = main.start_beside(fast_listener, Arc::new(fast_router));
+    let registration = env.spawner.task("registration", core.registration.clone().run(core.clone(), stopping));
+    Ok(Broker {
+        core,
+        main,
+        fast,
+        address,
+        timers,
+        announcing,
+        writing,
+        running: Mutex::new(Running {
+            watched: Vec::new(),
+            registration: Some(registration),
+            timers: timer_tasks,
+            writer: Some(writer_task),
+        }),
+    })
+}
+
+impl Broker {
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What clients are told.
+    pub fn advertised(&self) -> SocketAddr {
+        self.core.store_host
+    }
+
+    pub fn recovered(&self) -> &Recovered {
+        self.core.store.recovered()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.main.connections() + self.fast.connections()
+    }
+
+    /// Completes when a service of the broker panicked: the process must end, there is no half-dead broker.
+    pub async fn died(&self) -> Panicked {
+        let tasks = {
+            let mut running = self.running.lock().expect("nothing panics while it is held");
+            std::mem::take(&mut running.watched)
+        };
+        let mine = first_panic(tasks);
+        let stores = self.core.store.died();
+        tokio::select! { biased; panicked = mine => panicked, panicked = stores => panicked }
+    }
+
+    /// Unregisters, refuses new work, drains for at most `drain`, makes everything durable, ends.
+    pub async fn shutdown(&self, drain: Duration) {
+        let (registration, timers, writer) = {
+            let mut running = self.running.lock().expect("nothing panics while it is held");
+            (running.registration.take(), std::mem::take(&mut running.timers), running.writer.take())
+        };
+        self.announcing.stop();
+        if let Some(registration) = registration {
+            say_panic(registration.finished().await);
+        }
+        // Whoever waits for an arrival is answered before connections drain.
+        self.timers.stop();
+        for timer in timers {
+            say_panic(timer.finished().await);
+        }
+        let (main, fast) = (self.main.shutdown(drain), self.fast.shutdown(drain));
+        tokio::join!(biased; main, fast);
+        timers::persist_offsets(&self.core).await;
+        self.core.store.shutdown(drain.max(Duration::from_secs(1))).await;
+        self.writing.stop();
+        if let Some(writer) = writer {
+            say_panic(writer.finished().await);
+        }
+    }
+}
+
+fn say_panic(ended: Result<(), Panicked>) {
+    if let Err(panicked) = ended {
+        tracing::error!("{panicked}");
+    }
+}
+
+fn start_timers(core: &Arc<Core>, stopping: Stopping) -> Vec<Task> {
+    let spawner = &core.env.spawner;
+    let (pull, store) = (Pull(core.clone()), core.store.clone());
+    let max_of = move |topic: &str, queue: u32| store.max_offset(topic, queue).0 as i64;
+    let hold =
+        core.hold.clone().run(core.env.clock.clone(), stopping.clone(), max_of, move |held| pull.answer_held(held));
+    vec![
+        spawner.task("hold", hold),
+        spawner.task("offsets", timers::offsets(core.clone(), stopping.clone())),
+        spawner.task("clients", timers::clients(core.clone(), stopping)),
+    ]
+}
+
+/// Takes both ports. Port 0 takes a free one whose second lower neighbour is free too.
+async fn bind(env: &Env, config: &Config) -> Result<(Box<dyn Bound>, Box<dyn Bound>), StartError> {
+    let ip: IpAddr = config.bind_address.parse().map_err(|_| StartError::BindAddress(config.bind_address.clone()))?;
+    let mut attempts = 1;
+    loop {
+        let wanted = SocketAddr::new(ip, config.listen_port);
+        let failed = |what, address| move |error| StartError::Bind { what, address, error };
+        let main = env.network.bind(wanted).await.map_err(failed("the broker", wanted))?;
+        let beside = SocketAddr::new(ip, main.local_address().port().saturating_sub(2));
+        match env.network.bind(beside).await {
+            Ok(fast) => return Ok((main, fast)),
+            Err(_) if config.listen_port == 0 && attempts < FREE_PAIR_ATTEMPTS => attempts += 1,
+            Err(error) => return Err(failed("the fast port", beside)(error)),
+        }
+    }
+}
+
+/// Topics that are there from the start (TopicConfigManager of 4.9.7).
+fn boot_topics(config: &Config) -> Vec<TopicConfig> {
+    let read_write = perm::READ | perm::WRITE;
+    let named = |enabled: bool| perm::INHERIT | if enabled { read_write } else { 0 };
+    let mut boot = vec![TopicConfig::new(topics::SELF_TEST_TOPIC, 1, read_write)];
+    if config.auto_create_topic_enable {
+        let queues = config.default_topic_queue_nums as i32;
+        boot.push(TopicConfig::new(topics::AUTO_CREATE_TOPIC, queues, read_write | perm::INHERIT));
+    }
+    boot.extend([
+        TopicConfig::new(topics::BENCHMARK_TOPIC, 1_024, read_write),
+        TopicConfig::new(&*config.broker_cluster_name, 16, named(config.cluster_topic_enable)),
+        TopicConfig::new(&*config.broker_name, 1, named(config.broker_topic_enable)),
+        TopicConfig::new(topics::OFFSET_MOVED_TOPIC, 1, read_write),
+        TopicConfig::new(topics::SCHEDULE_TOPIC, 18, read_write),
+    ]);
+    if config.trace_topic_enable {
+        boot.push(TopicConfig::new(&*config.msg_trace_topic_name, 1, read_write));
+    }
+    boot.push(TopicConfig::new(format!("{}_REPLY_TOPIC", config.broker_cluster_name), 1, read_write));
+    boot
+}

@@ -87,3 +87,20 @@ pub fn panic_message(payload: &(dyn Any + Send)) -> String {
         _ => "a panic without words".to_owned(),
     }
 }
+
+/// Waits until one of the tasks panics; for ever, if none does.
+pub async fn first_panic(tasks: Vec<Task>) -> Panicked {
+    let mut ends: Vec<_> = tasks.into_iter().map(|task| Box::pin(task.finished())).collect();
+    std::future::poll_fn(|context| {
+        let mut at = 0;
+        while at < ends.len() {
+            match ends[at].as_mut().poll(context) {
+                Poll::Ready(Err(panicked)) => return Poll::Ready(panicked),
+                Poll::Ready(Ok(())) => drop(ends.remove(at)),
+                Poll::Pending => at += 1,
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}

@@ -102,6 +102,11 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// The number that the last `persist` returned.
+    pub fn generation(&self) -> u64 {
+        self.table.asked.load(Ordering::SeqCst)
+    }
+
     /// Asks for the present content to be written; await `written` for the number returned.
     pub fn persist(&self) -> u64 {
         let generation = self.table.asked.fetch_add(1, Ordering::SeqCst) + 1;

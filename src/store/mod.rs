@@ -46,7 +46,7 @@ pub use self::{
     reput::{Arrival, OnArrival},
 };
 use crate::{
-    env::{Clock, Env, Held, Open, Panicked, Spawner, Storage, Task, timeout},
+    env::{Clock, Env, Held, Open, Panicked, Spawner, Storage, Task, spawner::first_panic, timeout},
     model::{BatchItem, LogOffset, Message, QueueOffset, Watermark},
 };
 
@@ -347,22 +347,6 @@ async fn run_reput(reput: Arc<Reput>, log: Arc<CommitLog>, mut stopping: Stoppin
         log.fail(&error.to_string());
         stopping.stopped().await;
     }
-}
-
-async fn first_panic(tasks: Vec<Task>) -> Panicked {
-    let mut ends: Vec<_> = tasks.into_iter().map(|task| Box::pin(task.finished())).collect();
-    std::future::poll_fn(|context| {
-        let mut at = 0;
-        while at < ends.len() {
-            match ends[at].as_mut().poll(context) {
-                std::task::Poll::Ready(Err(panicked)) => return std::task::Poll::Ready(panicked),
-                std::task::Poll::Ready(Ok(())) => drop(ends.remove(at)),
-                std::task::Poll::Pending => at += 1,
-            }
-        }
-        std::task::Poll::Pending
-    })
-    .await
 }
 
 /// Makes a directory whose name survives a power cut, with everything in it.

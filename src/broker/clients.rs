@@ -1,0 +1,279 @@
+//! The producers and consumers that are connected: who belongs to which group, over which channel, subscribed to what.
+//! Bookkeeping only: it says who is to be told of a change, and tells nobody.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use crate::{
+    model::filter::{Filter, FilterError},
+    protocol::{
+        body::{ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData},
+        command::Language,
+    },
+    remoting::Channel,
+};
+
+/// A client of a group.
+#[derive(Clone)]
+pub struct Client {
+    pub id: String,
+    pub language: Language,
+    pub version: i32,
+    /// Monotonic time of its last heartbeat.
+    pub seen: Duration,
+    pub channel: Arc<Channel>,
+}
+
+/// What a group wants of a topic.
+#[derive(Clone)]
+pub struct Subscription {
+    pub data: SubscriptionData,
+    /// What is wrong with the expression, if it is refused; its pulls are told so.
+    pub filter: Result<Arc<Filter>, Arc<FilterError>>,
+}
+
+#[derive(Clone)]
+pub struct ConsumerGroup {
+    pub consume_type: ConsumeType,
+    pub model: MessageModel,
+    pub from_where: ConsumeFromWhere,
+    /// By channel.
+    pub clients: BTreeMap<u64, Client>,
+    pub subscriptions: BTreeMap<String, Subscription>,
+}
+
+/// There are too many clients to register one more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{clients_max} clients are registered, which is all that clientsMax allows")]
+pub struct TooMany {
+    pub clients_max: usize,
+}
+
+/// Channels of a group whose members or subscriptions changed.
+pub type ToTell = Vec<(String, Vec<Arc<Channel>>)>;
+
+pub struct Clients {
+    table: Mutex<Table>,
+    clients_max: usize,
+}
+
+#[derive(Default)]
+struct Table {
+    consumers: BTreeMap<String, ConsumerGroup>,
+    producers: BTreeMap<String, BTreeMap<u64, Client>>,
+    /// Groups that a channel belongs to, so that its end is cheap: (consumer groups, producer groups).
+    of_channel: BTreeMap<u64, (BTreeSet<String>, BTreeSet<String>)>,
+}
+
+impl Clients {
+    pub fn new(clients_max: usize) -> Self {
+        Clients { table: Mutex::default(), clients_max }
+    }
+
+    pub fn register_producer(&self, group: &str, client: Client) -> Result<(), TooMany> {
+        let mut table = self.lock();
+        self.make_place(&mut table, &client)?.1.insert(group.to_owned());
+        table.producers.entry(group.to_owned()).or_default().insert(client.channel.id(), client);
+        Ok(())
+    }
+
+    /// Takes a heartbeat of a consumer in. Returns whether the group's members or subscriptions changed. `parse` checks
+    /// the expression of a subscription that is new or newer than the known one.
+    pub fn register_consumer(
+        &self,
+        data: &ConsumerData,
+        client: Client,
+        parse: impl Fn(&SubscriptionData) -> Result<Arc<Filter>, Arc<FilterError>>,
+    ) -> Result<bool, TooMany> {
+        let mut table = self.lock();
+        self.make_place(&mut table, &client)?.0.insert(data.group_name.clone());
+        let group = table.consumers.entry(data.group_name.clone()).or_insert_with(|| ConsumerGroup {
+            consume_type: data.consume_type,
+            model: data.message_model,
+            from_where: data.consume_from_where,
+            clients: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+        });
+        (group.consume_type, group.model, group.from_where) =
+            (data.consume_type, data.message_model, data.consume_from_where);
+        let known = group.clients.insert(client.channel.id(), client.clone());
+        let mut changed = known.is_none_or(|known| known.id != client.id);
+        for wanted in &data.subscription_data_set {
+            match group.subscriptions.get_mut(&wanted.topic) {
+                Some(known) if known.data.sub_version >= wanted.sub_version => {}
+                Some(known) => {
+                    if known.data.sub_string != wanted.sub_string
+                        || known.data.expression_type != wanted.expression_type
+                    {
+                        tracing::info!(
+                            "group {}: {} now subscribes to {} with {:?} instead of {:?}",
+                            data.group_name,
+                            client.id,
+                            wanted.topic,
+                            wanted.sub_string,
+                            known.data.sub_string
+                        );
+                    }
+                    *known = Subscription { data: wanted.clone(), filter: parse(wanted) };
+                }
+                None => {
+                    let subscription = Subscription { data: wanted.clone(), filter: parse(wanted) };
+                    group.subscriptions.insert(wanted.topic.clone(), subscription);
+                    changed = true;
+                }
+            }
+        }
+        let wanted: BTreeSet<&str> = data.subscription_data_set.iter().map(|data| data.topic.as_str()).collect();
+        let before = group.subscriptions.len();
+        group.subscriptions.retain(|topic, _| wanted.contains(topic.as_str()));
+        Ok(changed || group.subscriptions.len() != before)
+    }
+
+    /// Takes a client out of a group. Says who is to be told.
+    pub fn unregister(&self, channel: u64, producer_group: Option<&str>, consumer_group: Option<&str>) -> ToTell {
+        let mut table = self.lock();
+        let mut to_tell = ToTell::new();
+        if let Some(group) = producer_group {
+            table.leave_producers(group, channel);
+        }
+        if let Some(group) = consumer_group {
+            table.leave_consumers(group, channel, &mut to_tell);
+        }
+        to_tell
+    }
+
+    /// The channel is gone, and with it all that it was.
+    pub fn channel_closed(&self, channel: u64) -> ToTell {
+        let mut table = self.lock();
+        let Some((consumers, producers)) = table.of_channel.remove(&channel) else { return ToTell::new() };
+        let mut to_tell = ToTell::new();
+        for group in producers {
+            table.leave_producers(&group, channel);
+        }
+        for group in consumers {
+            table.leave_consumers(&group, channel, &mut to_tell);
+        }
+        to_tell
+    }
+
+    /// Channels without a heartbeat since `before`: they are to be closed.
+    pub fn silent_since(&self, before: Duration) -> Vec<Arc<Channel>> {
+        let table = self.lock();
+        let consumers = table.consumers.values().flat_map(|group| group.clients.values());
+        let all = consumers.chain(table.producers.values().flat_map(BTreeMap::values));
+        let silent: BTreeMap<u64, Arc<Channel>> = all
+            .filter(|client| client.seen < before)
+            .map(|client| (client.channel.id(), client.channel.clone()))
+            .collect();
+        silent.into_values().collect()
+    }
+
+    pub fn consumer_group(&self, group: &str) -> Option<ConsumerGroup> {
+        self.lock().consumers.get(group).cloned()
+    }
+
+    pub fn consumer_ids(&self, group: &str) -> Option<Vec<String>> {
+        let table = self.lock();
+        Some(table.consumers.get(group)?.clients.values().map(|client| client.id.clone()).collect())
+    }
+
+    /// What the group wants of the topic, and its model; `None` outside: the group is unknown.
+    pub fn subscription(&self, group: &str, topic: &str) -> Option<(MessageModel, Option<Subscription>)> {
+        let table = self.lock();
+        let group = table.consumers.get(group)?;
+        Some((group.model, group.subscriptions.get(topic).cloned()))
+    }
+
+    pub fn consumer_channels(&self, group: &str) -> Vec<Client> {
+        self.lock().consumers.get(group).map(|group| group.clients.values().cloned().collect()).unwrap_or_default()
+    }
+
+    pub fn producers(&self, group: &str) -> Vec<Client> {
+        self.lock().producers.get(group).map(|clients| clients.values().cloned().collect()).unwrap_or_default()
+    }
+
+    pub fn all_producers(&self) -> BTreeMap<String, Vec<Client>> {
+        let table = self.lock();
+        table.producers.iter().map(|(group, clients)| (group.clone(), clients.values().cloned().collect())).collect()
+    }
+
+    /// The producer's client of this id, of whatever group (replies go to it).
+    pub fn producer_by_id(&self, id: &str) -> Option<Client> {
+        let table = self.lock();
+        table.producers.values().flat_map(BTreeMap::values).find(|client| client.id == id).cloned()
+    }
+
+    /// Online groups that subscribe to the topic.
+    pub fn groups_of(&self, topic: &str) -> Vec<String> {
+        let table = self.lock();
+        let groups = table.consumers.iter().filter(|(_, group)| group.subscriptions.contains_key(topic));
+        groups.map(|(name, _)| name.clone()).collect()
+    }
+
+    pub fn consumer_groups(&self) -> Vec<String> {
+        self.lock().consumers.keys().cloned().collect()
+    }
+
+    fn make_place<'t>(
+        &self,
+        table: &'t mut Table,
+        client: &Client,
+    ) -> Result<&'t mut (BTreeSet<String>, BTreeSet<String>), TooMany> {
+        let channel = client.channel.id();
+        if table.of_channel.len() >= self.clients_max && !table.of_channel.contains_key(&channel) {
+            return Err(TooMany { clients_max: self.clients_max });
+        }
+        Ok(table.of_channel.entry(channel).or_default())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("nothing panics while it is held")
+    }
+}
+
+impl Table {
+    fn leave_producers(&mut self, group: &str, channel: u64) {
+        if let Some(clients) = self.producers.get_mut(group) {
+            clients.remove(&channel);
+            if clients.is_empty() {
+                self.producers.remove(group);
+            }
+        }
+        if let Some((_, producers)) = self.of_channel.get_mut(&channel) {
+            producers.remove(group);
+        }
+        self.forget_if_empty(channel);
+    }
+
+    fn leave_consumers(&mut self, name: &str, channel: u64, to_tell: &mut ToTell) {
+        if let Some(group) = self.consumers.get_mut(name)
+            && group.clients.remove(&channel).is_some()
+        {
+            let rest: Vec<_> = group.clients.values().map(|client| client.channel.clone()).collect();
+            if rest.is_empty() {
+                self.consumers.remove(name);
+            } else {
+                if group.model != MessageModel::Broadcasting {
+                    to_tell.push((name.to_owned(), rest));
+                }
+            }
+        }
+        if let Some((consumers, _)) = self.of_channel.get_mut(&channel) {
+            consumers.remove(name);
+        }
+        self.forget_if_empty(channel);
+    }
+
+    fn forget_if_empty(&mut self, channel: u64) {
+        if self
+            .of_channel
+            .get(&channel)
+            .is_some_and(|(consumers, producers)| consumers.is_empty() && producers.is_empty())
+        {
+            self.of_channel.remove(&channel);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! How far each group has consumed each queue. Kept in `config/consumerOffset.json` in RocketMQ's form, written every
+//! few seconds: a crash may put a group back by that much (messages come twice, none is skipped).
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use crate::{
+    env::Storage,
+    protocol::body::{Body, ConsumerOffsetTable},
+    store::config_file::{self, ConfigFile, ConfigWriter, Unreadable},
+};
+
+/// Stands between topic and group in the file's keys.
+const SEPARATOR: char = '@';
+
+pub struct ConsumerOffsets {
+    table: Arc<Table>,
+    file: ConfigFile,
+    offsets_max: usize,
+    changed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Table {
+    offsets: Mutex<Offsets>,
+    /// What the next file says: taken before the log's flush, written after it.
+    snapshot: Mutex<ConsumerOffsetTable>,
+}
+
+#[derive(Default)]
+struct Offsets {
+    by_topic_and_group: BTreeMap<String, BTreeMap<i32, i64>>,
+    count: usize,
+}
+
+/// There are too many offsets to keep one more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the broker keeps {offsets_max} consumer offsets, which is all that consumerOffsetsMax allows")]
+pub struct TooMany {
+    pub offsets_max: usize,
+}
+
+fn key_of(topic: &str, group: &str) -> String {
+    let mut key = String::with_capacity(topic.len() + group.len() + 1);
+    key.push_str(topic);
+    key.push(SEPARATOR);
+    key.push_str(group);
+    key
+}
+
+impl ConsumerOffsets {
+    /// Reads the file; `queue_max` tells where a queue ends, for an offset beyond it cannot be right.
+    pub fn load(
+        storage: &dyn Storage,
+        writer: &ConfigWriter,
+        path: &Path,
+        offsets_max: usize,
+        queue_max: impl Fn(&str, u32) -> i64,
+    ) -> Result<Self, Unreadable> {
+        let loaded = config_file::load(storage, path, |text| ConsumerOffsetTable::decode_file(text.as_bytes()))?;
+        let mut by_topic_and_group = loaded.unwrap_or_default().offset_table;
+        let mut count = 0;
+        for (key, queues) in &mut by_topic_and_group {
+            let topic = key.split(SEPARATOR).next().unwrap_or_default();
+            for (queue, offset) in queues {
+                let max = u32::try_from(*queue).map_or(0, |queue| queue_max(topic, queue));
+                if *offset > max {
+                    tracing::warn!(
+                        "the offset {offset} of {key} queue {queue} is beyond the queue's end {max}; set to it"
+                    );
+                    *offset = max;
+                }
+                count += 1;
+            }
+        }
+        let offsets = Mutex::new(Offsets { by_topic_and_group, count });
+        let table = Arc::new(Table { offsets, snapshot: Mutex::default() });
+        let rendered = table.clone();
+        let file = writer.table(path, move || {
+            let snapshot = rendered.snapshot.lock().expect("nothing panics while it is held");
+            String::from_utf8(snapshot.encode_file()).expect("JSON is UTF-8")
+        });
+        Ok(ConsumerOffsets { table, file, offsets_max, changed: AtomicBool::new(false) })
+    }
+
+    pub fn commit(&self, topic: &str, group: &str, queue: i32, offset: i64) -> Result<(), TooMany> {
+        let mut guard = self.lock();
+        let offsets = &mut *guard;
+        let key = key_of(topic, group);
+        // A group that commits again and again finds its place without a copy of the key.
+        let queues = match offsets.by_topic_and_group.get_mut(&key) {
+            Some(queues) => queues,
+            None => offsets.by_topic_and_group.entry(key).or_default(),
+        };
+        match queues.get_mut(&queue) {
+            Some(stored) => *stored = offset,
+            None if offsets.count >= self.offsets_max => return Err(TooMany { offsets_max: self.offsets_max }),
+            None => {
+                queues.insert(queue, offset);
+                offsets.count += 1;
+            }
+        }
+        self.changed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub fn query(&self, topic: &str, group: &str, queue: i32) -> Option<i64> {
+        self.lock().by_topic_and_group.get(&key_of(topic, group))?.get(&queue).copied()
+    }
+
+    /// Every queue's offset of the group in the topic.
+    pub fn of(&self, topic: &str, group: &str) -> BTreeMap<i32, i64> {
+        self.lock().by_topic_and_group.get(&key_of(topic, group)).cloned().unwrap_or_default()
+    }
+
+    /// Topics for which the group has offsets.
+    pub fn topics_of(&self, group: &str) -> Vec<String> {
+        self.split(|topic, its_group| (its_group == group).then(|| topic.to_owned()))
+    }
+
+    /// Groups that have offsets for the topic.
+    pub fn groups_of(&self, topic: &str) -> Vec<String> {
+        self.split(|its_topic, group| (its_topic == topic).then(|| group.to_owned()))
+    }
+
+    pub fn remove_topic(&self, topic: &str) {
+        self.retain(|its_topic, _| its_topic != topic);
+    }
+
+    pub fn remove_group(&self, group: &str) {
+        self.retain(|_, its_group| its_group != group);
+    }
+
+    /// All there is, as code 43 and the file show it.
+    pub fn snapshot(&self) -> ConsumerOffsetTable {
+        ConsumerOffsetTable { data_version: None, offset_table: self.lock().by_topic_and_group.clone() }
+    }
+
+    /// Notes what the next file will say; false if nothing changed since the last one. The caller lets the log become
+    /// durable up to now, then calls `persist`: an offset must not survive a message that does not.
+    pub fn take_snapshot(&self) -> bool {
+        let changed = self.changed.swap(false, Ordering::Relaxed);
+        if changed {
+            *self.table.snapshot.lock().expect("nothing panics while it is held") = self.snapshot();
+        }
+        changed
+    }
+
+    /// Writes the noted snapshot; await `ConfigFile::written` for it.
+    pub async fn persist(&self) -> Result<(), crate::model::watermark::Failed> {
+        let generation = self.file.persist();
+        self.file.written(generation).await
+    }
+
+    fn split(&self, pick: impl Fn(&str, &str) -> Option<String>) -> Vec<String> {
+        let offsets = self.lock();
+        let keys = offsets.by_topic_and_group.keys();
+        keys.filter_map(|key| key.split_once(SEPARATOR).and_then(|(topic, group)| pick(topic, group))).collect()
+    }
+
+    fn retain(&self, keep: impl Fn(&str, &str) -> bool) {
+        let mut guard = self.lock();
+        guard
+            .by_topic_and_group
+            .retain(|key, _| key.split_once(SEPARATOR).is_none_or(|(topic, group)| keep(topic, group)));
+        guard.count = guard.by_topic_and_group.values().map(BTreeMap::len).sum();
+        self.changed.store(true, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Offsets> {
+        self.table.offsets.lock().expect("nothing panics while it is held")
+    }
+}

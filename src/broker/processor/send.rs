@@ -1,0 +1,401 @@
+//! Sends: codes 10, 310, 320. Checks in RocketMQ's order, makes missing topics, appends, maps the outcome.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::{
+    broker::{
+        core::Core,
+        registration::NEW_TOPIC_WAIT,
+        topics::{self, AUTO_CREATE_TOPIC, RETRY_PREFIX, Topic},
+    },
+    model::{
+        BatchItem, LogOffset, Message, OffsetMessageId, OwnedMessage,
+        properties::{self, Properties, name},
+    },
+    protocol::{
+        body::{TopicConfig, batch::BatchItems, topic::perm},
+        code::response,
+        command::Response,
+        header::SendMessage,
+    },
+    remoting::{Answer, Processor, Request},
+    store::{AppendError, Appended, allocator::AllocateError},
+};
+
+use super::{FAQ, Refused};
+
+/// `topicSysFlag` bits of topics made in unit mode.
+const UNIT: i32 = 1;
+const UNIT_SUBSCRIPTION: i32 = 2;
+
+pub struct Send(pub Arc<Core>);
+
+impl Processor for Send {
+    fn process(&self, asked: &Request<'_>) -> Answer {
+        self.send(asked).unwrap_or_else(|refused| Answer::Now(self.about_region(refused.into_response())))
+    }
+}
+
+/// A send whose checks are done, owned: it waits for its topic or for a segment.
+struct Pending {
+    queue_id: u32,
+    message: OwnedMessage,
+    /// Items of a batch; their message's own flag, body and properties are unused then.
+    items: Option<Vec<OwnedItem>>,
+    waits: bool,
+}
+
+struct OwnedItem {
+    flag: i32,
+    body: Vec<u8>,
+    properties: Vec<u8>,
+}
+
+impl Send {
+    fn send(&self, asked: &Request<'_>) -> Result<Answer, Refused> {
+        let core = &self.0;
+        let header = SendMessage::decode(asked.command.code, &asked.command.fields)?;
+        let until = core.config().start_accept_send_request_timestamp_ms;
+        if until > 0 && core.now_ms() < until {
+            return Err(Refused::system(format!("broker unable to service, until {until}")));
+        }
+        let topic = match core.topics.find(header.topic) {
+            Some(topic) => topic,
+            None => {
+                check_name(header.topic)?;
+                let topic = self.create(&header)?;
+                return self.store_later(asked, &header, topic, Some(core.registration.request()));
+            }
+        };
+        check_name(header.topic)?;
+        if core.topics.is_durable(&topic) {
+            self.store(asked, &header, &topic)
+        } else {
+            self.store_later(asked, &header, topic, None)
+        }
+    }
+
+    fn store(&self, asked: &Request<'_>, header: &SendMessage<'_>, topic: &Topic) -> Result<Answer, Refused> {
+        let queue_id = self.check_topic(asked, header, topic)?;
+        if header.batch {
+            return self.store_batch(asked, header, queue_id);
+        }
+        let (text, waits) = self.stored_properties(header);
+        let message = self.message(asked, header, queue_id, text.as_bytes());
+        match self.0.store.put(&message) {
+            Ok(appended) => {
+                let response = self.accepted(queue_id, &[appended]);
+                // Position 0 is kept already: such an answer waits for the turn's end only.
+                Ok(Answer::Kept(if waits { appended.end.0 } else { 0 }, response))
+            }
+            Err(AppendError::SegmentFull) => {
+                let message = message.to_owned();
+                Ok(self.later(Pending { queue_id, message, items: None, waits }))
+            }
+            Err(error) => Err(self.refused(&error)),
+        }
+    }
+
+    fn store_batch(&self, asked: &Request<'_>, header: &SendMessage<'_>, queue_id: u32) -> Result<Answer, Refused> {
+        let items = self.items(asked, header)?;
+        let borrowed: SmallVec<[BatchItem<'_>; 32]> =
+            items.iter().map(|(item, properties)| BatchItem { properties, ..*item }).collect();
+        let shared = self.message(asked, header, queue_id, &[]);
+        let mut places = SmallVec::<[Appended; 32]>::new();
+        match self.0.store.put_batch(&shared, &borrowed, |appended| places.push(appended)) {
+            Ok(()) => {
+                let end = places.last().expect("a batch has messages").end;
+                Ok(Answer::Kept(end.0, self.accepted(queue_id, &places)))
+            }
+            Err(AppendError::SegmentFull) => {
+                let items = Some(borrowed.iter().map(OwnedItem::of).collect());
+                Ok(self.later(Pending { queue_id, message: shared.to_owned(), items, waits: true }))
+            }
+            Err(error) => Err(self.refused(&error)),
+        }
+    }
+
+    /// The batch's items with the properties they are stored with.
+    fn items<'a>(
+        &self,
+        asked: &'a Request<'_>,
+        header: &SendMessage<'_>,
+    ) -> Result<Vec<(BatchItem<'a>, Vec<u8>)>, Refused> {
+        let config = self.0.config();
+        let (body, size_max) = (asked.command.body, u64::from(config.max_message_size_bytes));
+        if body.is_empty() {
+            return Err(Refused::system("the batch has no messages"));
+        }
+        if body.len() as u64 > size_max {
+            return Err(self.refused(&AppendError::BodyTooLarge { size: body.len() as u64, size_max }));
+        }
+        let outer = header.properties.unwrap_or_default();
+        BatchItems::new(body)
+            .map(|item| {
+                let item = item.map_err(Refused::system)?;
+                let stored = item_properties(item.properties, outer, &config.broker_cluster_name);
+                Ok((BatchItem { flag: item.flag, body: item.body, properties: &[] }, stored))
+            })
+            .collect()
+    }
+
+    fn check_topic(&self, asked: &Request<'_>, header: &SendMessage<'_>, topic: &Topic) -> Result<u32, Refused> {
+        let config = self.0.config();
+        if config.broker_permission & perm::WRITE == 0 && topic.config.order {
+            let remark = format!("the broker[{}] sending message is forbidden", config.broker_ip1);
+            return Err(Refused::new(response::NO_PERMISSION, remark));
+        }
+        let queues = topic.config.read_queue_nums.max(topic.config.write_queue_nums);
+        if header.queue_id >= queues {
+            let topic = describe(&topic.config);
+            let producer = asked.channel.peer();
+            let remark = format!("request queueId[{}] is illegal, {topic} Producer: {producer}", header.queue_id);
+            return Err(Refused::system(remark));
+        }
+        if header.queue_id >= 0 {
+            return Ok(header.queue_id as u32);
+        }
+        if topic.config.write_queue_nums <= 0 {
+            return Err(Refused::system(format!("topic[{}] has no queue to write to", header.topic)));
+        }
+        Ok(self.0.env.entropy.below(topic.config.write_queue_nums as u64) as u32)
+    }
+
+    /// What is stored of the properties (WAIT out, CLUSTER in), and whether the sender waits for the flush.
+    fn stored_properties(&self, header: &SendMessage<'_>) -> (String, bool) {
+        let mut table = Properties::parse(header.properties.unwrap_or_default().as_bytes());
+        let waits = table.remove(name::WAIT).is_none_or(|wait| !wait.eq_ignore_ascii_case("false"));
+        table.set(name::CLUSTER, self.0.config().broker_cluster_name.clone());
+        (table.render(), waits)
+    }
+
+    fn message<'a>(
+        &self,
+        asked: &'a Request<'_>,
+        header: &SendMessage<'a>,
+        queue_id: u32,
+        properties: &'a [u8],
+    ) -> Message<'a> {
+        Message {
+            topic: header.topic,
+            queue_id,
+            flag: header.flag,
+            sys_flag: header.sys_flag,
+            born_timestamp: header.born_timestamp,
+            born_host: asked.channel.peer(),
+            store_host: self.0.store_host,
+            reconsume_times: header.reconsume_times.unwrap_or(0),
+            prepared_offset: 0,
+            body: asked.command.body,
+            properties,
+        }
+    }
+
+    fn create(&self, header: &SendMessage<'_>) -> Result<Arc<Topic>, Refused> {
+        let core = &self.0;
+        let config = core.config();
+        let is_retry = header.topic.starts_with(RETRY_PREFIX);
+        let sys_flag = match (header.unit_mode, is_retry) {
+            (false, _) => 0,
+            (true, false) => UNIT,
+            (true, true) => UNIT_SUBSCRIPTION,
+        };
+        let default = if header.default_topic.is_empty() { AUTO_CREATE_TOPIC } else { header.default_topic };
+        let wanted = header.default_topic_queue_nums;
+        let inherited = core.topics.inherited(header.topic, default, wanted, config.auto_create_topic_enable, sys_flag);
+        let topic = match inherited {
+            Ok(topic) => topic,
+            Err(_) if is_retry => {
+                let topic = TopicConfig::new(header.topic, 1, perm::READ | perm::WRITE);
+                TopicConfig { topic_sys_flag: sys_flag, ..topic }
+            }
+            Err(error) => {
+                tracing::info!("a send to the unknown topic {}: {error}", header.topic);
+                let remark = format!("topic[{}] not exist, apply first please!{FAQ}", header.topic);
+                return Err(Refused::new(response::TOPIC_NOT_EXIST, remark));
+            }
+        };
+        core.topics.put(topic, core.now_ms(), config.topics_max).map(|(topic, _)| topic).map_err(Refused::system)
+    }
+
+    /// The topic's file is being written: the message is stored when a power cut cannot take the topic away again, and
+    /// when the name servers were told, so that whoever sees the acknowledgement finds the topic.
+    fn store_later(
+        &self,
+        asked: &Request<'_>,
+        header: &SendMessage<'_>,
+        topic: Arc<Topic>,
+        round: Option<u64>,
+    ) -> Result<Answer, Refused> {
+        let queue_id = self.check_topic(asked, header, &topic)?;
+        let pending = if header.batch {
+            let items = self.items(asked, header)?;
+            let items =
+                items.iter().map(|(item, properties)| OwnedItem::of(&BatchItem { properties, ..*item })).collect();
+            let message = self.message(asked, header, queue_id, &[]).to_owned();
+            Pending { queue_id, message, items: Some(items), waits: true }
+        } else {
+            let (text, waits) = self.stored_properties(header);
+            let message = self.message(asked, header, queue_id, text.as_bytes()).to_owned();
+            Pending { queue_id, message, items: None, waits }
+        };
+        let me = Send(self.0.clone());
+        Ok(Answer::Later(Box::pin(async move {
+            if let Err(failed) = me.0.topics.durable(&topic).await {
+                let refused = Response::error(response::SERVICE_NOT_AVAILABLE, failed.to_string());
+                return Some(me.about_region(refused));
+            }
+            if let Some(round) = round {
+                me.0.registration.told(round, NEW_TOPIC_WAIT).await;
+            }
+            Some(me.put(pending).await)
+        })))
+    }
+
+    fn later(&self, pending: Pending) -> Answer {
+        let me = Send(self.0.clone());
+        Answer::Later(Box::pin(async move { Some(me.put(pending).await) }))
+    }
+
+    /// Appends, waiting for segments, and answers when the promise is kept.
+    async fn put(&self, pending: Pending) -> Response {
+        let store = &self.0.store;
+        let mut places = SmallVec::<[Appended; 32]>::new();
+        let outcome = loop {
+            let message = pending.message.borrow();
+            let outcome = match &pending.items {
+                None => store.put(&message).map(|appended| places.push(appended)),
+                Some(items) => {
+                    let items: Vec<_> = items.iter().map(OwnedItem::borrow).collect();
+                    store.put_batch(&message, &items, |appended| places.push(appended))
+                }
+            };
+            match outcome {
+                Err(AppendError::SegmentFull) => match store.segment_ready().await {
+                    Ok(()) => continue,
+                    error => break error,
+                },
+                outcome => break outcome,
+            }
+        };
+        if let Err(error) = outcome {
+            return self.about_region(self.refused(&error).into_response());
+        }
+        store.turn_end();
+        let end = places.last().expect("something was appended").end;
+        let target = if pending.waits { end.0 } else { 0 };
+        match store.promise().reached(target).await {
+            Ok(()) => self.accepted(pending.queue_id, &places),
+            Err(failed) => {
+                let refused = self.refused(&AppendError::Closed { reason: failed.reason });
+                self.about_region(refused.into_response())
+            }
+        }
+    }
+
+    fn accepted(&self, queue_id: u32, places: &[Appended]) -> Response {
+        let id = |offset: LogOffset| OffsetMessageId { store_host: self.0.store_host, offset };
+        let first = places.first().expect("something was appended");
+        let response = match places {
+            [one] => Response::success().with("msgId", id(one.offset)),
+            many => {
+                let mut ids = Vec::with_capacity(many.len() * 33);
+                for place in many {
+                    if !ids.is_empty() {
+                        ids.push(b',');
+                    }
+                    id(place.offset).render(&mut ids);
+                }
+                Response::success().with("msgId", String::from_utf8(ids).expect("hex digits are ASCII"))
+            }
+        };
+        let response = response.with("queueId", queue_id as i32).with("queueOffset", first.queue_offset.0 as i64);
+        self.about_region(response)
+    }
+
+    /// Every answer to a send says these two (clients trace by them).
+    fn about_region(&self, response: Response) -> Response {
+        let config = self.0.config();
+        response.with("MSG_REGION", config.region_id.clone()).with("TRACE_ON", config.trace_on)
+    }
+
+    fn refused(&self, error: &AppendError) -> Refused {
+        let unavailable = |reason: &dyn std::fmt::Display| {
+            Refused::new(response::SERVICE_NOT_AVAILABLE, format!("service not available now: {reason}"))
+        };
+        match error {
+            AppendError::BodyTooLarge { .. }
+            | AppendError::PropertiesTooLarge { .. }
+            | AppendError::TopicLength { .. }
+            | AppendError::PropertiesNotText
+            | AppendError::RecordTooLarge { .. } => {
+                let body_max = self.0.config().max_message_size_bytes;
+                let remark = format!(
+                    "the message is illegal, maybe msg body or properties length not matched. msg body length limit \
+                     {body_max}B, msg properties length limit 32KB."
+                );
+                Refused::new(response::MESSAGE_ILLEGAL, remark)
+            }
+            AppendError::Allocate(error @ AllocateError::NoSpace { .. }) => unavailable(error),
+            AppendError::Allocate(_) | AppendError::SegmentFull => {
+                Refused::system("create mapped file failed, server is busy or broken.")
+            }
+            AppendError::PoolExhausted => {
+                let remark = "[REJECTREQUEST]system busy, start flow control for a while";
+                Refused::new(response::SYSTEM_BUSY, remark)
+            }
+            AppendError::Closed { reason } => unavailable(reason),
+        }
+    }
+}
+
+impl OwnedItem {
+    fn of(item: &BatchItem<'_>) -> Self {
+        OwnedItem { flag: item.flag, body: item.body.to_vec(), properties: item.properties.to_vec() }
+    }
+
+    fn borrow(&self) -> BatchItem<'_> {
+        BatchItem { flag: self.flag, body: &self.body, properties: &self.properties }
+    }
+}
+
+fn check_name(topic: &str) -> Result<(), Refused> {
+    topics::check_name(topic).map_err(Refused::system)?;
+    if topics::is_forbidden(topic) {
+        let remark = format!("Sending message to topic[{topic}] is forbidden.");
+        return Err(Refused::new(response::NO_PERMISSION, remark));
+    }
+    Ok(())
+}
+
+/// The properties of a batch's item: its own, then what the batch as a whole says that it does not, except for the
+/// unique key, which is an item's alone (4.9.7 gives all items the batch's: they arrive with one id).
+fn item_properties(own: &[u8], outer: &str, cluster: &str) -> Vec<u8> {
+    let mut table = Properties::parse(own);
+    for (key, value) in properties::entries(outer.as_bytes()) {
+        if key != name::UNIQUE_KEY && key != name::WAIT && table.get(key).is_none() {
+            table.set(key, value);
+        }
+    }
+    table.set(name::CLUSTER, cluster);
+    table.render().into_bytes()
+}
+
+/// TopicConfig.toString of 4.9.7.
+fn describe(topic: &TopicConfig) -> String {
+    let letter = |bit: i32, letter: char| if topic.perm & bit != 0 { letter } else { '-' };
+    let letters = [letter(perm::READ, 'R'), letter(perm::WRITE, 'W'), letter(perm::INHERIT, 'X')];
+    format!(
+        "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}, topicFilterType={}, topicSysFlag={}, \
+         order={}]",
+        topic.topic_name,
+        topic.read_queue_nums,
+        topic.write_queue_nums,
+        letters.iter().collect::<String>(),
+        topic.topic_filter_type.name(),
+        topic.topic_sys_flag,
+        topic.order
+    )
+}

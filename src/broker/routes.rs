@@ -1,0 +1,67 @@
+//! Which processor serves which code, in which lane, on which port.
+
+use std::sync::Arc;
+
+use super::{
+    core::Core,
+    processor::{self, client::ClientManage, offset::Offset, pull::Pull, send::Send},
+};
+use crate::{
+    protocol::code::request,
+    remoting::{Lane, Promise, Router},
+};
+
+/// The routers of the main port and of the fast one.
+pub fn routers(core: &Arc<Core>) -> (Router, Router) {
+    let main = router(core);
+    let mut fast = router(core);
+    fast.refuse(&processor::NOT_ON_FAST_PORT);
+    (main, fast)
+}
+
+fn router(core: &Arc<Core>) -> Router {
+    let config = core.config();
+    let wait = |ms: u32| if config.broker_fast_failure_enable { ms } else { u32::MAX };
+    let send = Lane::new("send", config.send_lane_max, wait(config.send_wait_ms_max));
+    let pull = Lane::new("pull", config.pull_lane_max, wait(config.pull_wait_ms_max));
+    let lite_pull = Lane::new("lite pull", config.lite_pull_lane_max, wait(config.lite_pull_wait_ms_max));
+    let heartbeat = Lane::new("heartbeat", config.heartbeat_lane_max, wait(config.heartbeat_wait_ms_max));
+    let clients = Lane::new("client manage", config.client_manage_lane_max, u32::MAX);
+    let consumers = Lane::new("consumer manage", config.consumer_manage_lane_max, u32::MAX);
+    let admin = Lane::new("admin", config.admin_lane_max, wait(config.admin_wait_ms_max));
+
+    let sends = Arc::new(Send(core.clone()));
+    let pulls = Arc::new(Pull(core.clone()));
+    let offsets = Arc::new(Offset(core.clone()));
+    let client = Arc::new(ClientManage(core.clone()));
+    let mut router = Router::new();
+    router.serve(&[request::SEND_MESSAGE, request::SEND_MESSAGE_V2, request::SEND_BATCH_MESSAGE], sends, &send);
+    router.serve(&[request::PULL_MESSAGE], pulls.clone(), &pull);
+    router.serve(&[request::LITE_PULL_MESSAGE], pulls, &lite_pull);
+    router.serve(&[request::HEART_BEAT], client.clone(), &heartbeat);
+    router.serve(&[request::UNREGISTER_CLIENT, request::CHECK_CLIENT_CONFIG], client.clone(), &clients);
+    router.serve(&[request::GET_CONSUMER_LIST_BY_GROUP], client.clone(), &consumers);
+    router.serve(&[request::QUERY_CONSUMER_OFFSET, request::UPDATE_CONSUMER_OFFSET], offsets.clone(), &consumers);
+    router.serve(&[request::LOCK_BATCH_MQ, request::UNLOCK_BATCH_MQ], client, &admin);
+    let positions = [
+        request::SEARCH_OFFSET_BY_TIMESTAMP,
+        request::GET_MAX_OFFSET,
+        request::GET_MIN_OFFSET,
+        request::GET_EARLIEST_MSG_STORETIME,
+    ];
+    router.serve(&positions, offsets, &admin);
+
+    let store = core.store.clone();
+    router.promise = Some(Promise {
+        kept: core.store.promise().clone(),
+        turn_end: Arc::new(move || store.turn_end()),
+        wait_ms_max: config.sync_flush_timeout_ms.try_into().unwrap_or(u32::MAX),
+    });
+    let closed = core.clone();
+    router.on_close = Arc::new(move |channel| {
+        let to_tell = closed.clients.channel_closed(channel.id());
+        closed.tell(to_tell);
+        closed.hold.channel_closed(channel.id());
+    });
+    router
+}
