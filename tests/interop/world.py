@@ -17,7 +17,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 BUILD = ROOT / "target" / "interop"
 LOOPBACK = "127.0.0.1"
-SEGMENT_BYTES = 128 * 1024 * 1024  # ours as `standalone` has it; Java is told, since it does not look into the store
+# Every broker's. Segments are ours as `standalone` has them; Java is told, since it does not look into the store. A send
+# may wait longer than 200 ms before it is refused: the machine is shared with several suites.
+SETTINGS = {"mappedFileSizeCommitLog": 128 * 1024 * 1024, "waitTimeMillsInSendQueue": 5000}
 
 PORTS = range(21002, 21998)
 PORTS_LOCK = threading.Lock()
@@ -194,8 +196,8 @@ class JavaServers:
         conf = self.directory / f"{name}.conf"
         keys = dict(brokerClusterName="DefaultCluster", brokerName=name, brokerId=0, brokerIP1=LOOPBACK,
                     listenPort=port, haListenPort=port + 1, namesrvAddr=namesrvs, storePathRootDir=store,
-                    storePathCommitLog=f"{store}/commitlog", mappedFileSizeCommitLog=SEGMENT_BYTES,
-                    enablePropertyFilter="true", flushDiskType="SYNC_FLUSH", **dict(settings))
+                    storePathCommitLog=f"{store}/commitlog", enablePropertyFilter="true", flushDiskType="SYNC_FLUSH",
+                    **SETTINGS, **dict(settings))
         conf.write_text("".join(f"{key}={value}\n" for key, value in keys.items()))
         process = self.java("broker.BrokerStartup", "-c", conf, heap="1g", log=self.directory / f"{name}.log")
         process.await_port(port, 90)
@@ -239,8 +241,7 @@ class Keelmq:
 
     @staticmethod
     def set(settings):
-        sized = {"mappedFileSizeCommitLog": SEGMENT_BYTES, **dict(settings)}
-        return [word for key, value in sized.items() for word in ("--set", f"{key}={value}")]
+        return [word for key, value in {**SETTINGS, **dict(settings)}.items() for word in ("--set", f"{key}={value}")]
 
 
 class Server:
