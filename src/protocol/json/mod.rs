@@ -185,9 +185,9 @@ impl<'a> Reader<'a> {
             Token::Bool(truth) => Json::Bool(truth),
             Token::Number(digits) => match digits.parse() {
                 Ok(number) => Json::Int(number),
-                Err(_) => match digits.parse() {
-                    Ok(number) => Json::Float(number),
-                    Err(_) => return self.scanner.error("a number that is none"),
+                Err(_) => match digits.parse::<f64>() {
+                    Ok(number) if number.is_finite() => Json::Float(number),
+                    _ => return self.scanner.error("a number that is none"),
                 },
             },
             Token::Text(text) => Json::Text(text),

@@ -61,6 +61,13 @@ fn what_is_no_json_is_refused() {
     assert!(Json::parse_file(many.as_bytes()).is_ok());
 }
 
+/// Found by fuzzing: 1e999 was read as infinity, which JSON cannot say, and written as null.
+#[test]
+fn infinity_is_no_number() {
+    assert_eq!(Json::parse(b"[1e999]").unwrap_err().what, "a number that is none");
+    assert_eq!(Json::parse(b"1e308"), Ok(Json::Float(1e308)));
+}
+
 #[test]
 fn values_are_coerced_as_fastjson_does() {
     let of = |text: &'static str| Json::parse(text.as_bytes()).unwrap();
