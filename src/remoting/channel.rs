@@ -70,6 +70,7 @@ struct Mailbox {
     waker: Option<Waker>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "most letters are answers, and a box for each would cost more")]
 pub(super) enum Letter {
     Response {
         opaque: i32,

@@ -73,13 +73,15 @@ pub struct Promise {
 
 type Route = (Arc<dyn Processor>, Arc<Lane>);
 
+pub type OnClose = Arc<dyn Fn(&Arc<Channel>) + Send + Sync>;
+
 /// Which processor serves a code.
 pub struct Router {
     routes: BTreeMap<i32, Route>,
     default: Option<Route>,
     pub promise: Option<Promise>,
     /// Told once when a channel is gone, whatever the reason.
-    pub on_close: Arc<dyn Fn(&Arc<Channel>) + Send + Sync>,
+    pub on_close: OnClose,
 }
 
 impl Router {
