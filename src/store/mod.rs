@@ -100,7 +100,8 @@ impl MessageStore {
         let (end, last_store_timestamp) =
             recovery::replay(&segments, &checkpoint, begin, config.check_crc, &dispatcher, &mut recovered)?;
         let wipe = !clean || dropped || checkpoint.known.is_none_or(|known| known.flushed != end);
-        let segments = recovery::settle(&**storage, &segments, begin, end, wipe).await?;
+        let rewrite = checkpoint.known.map_or(begin, |known| known.flushed);
+        let segments = recovery::settle(&**storage, &segments, begin, end, rewrite, wipe).await?;
         (recovered.log_end, recovered.wiped) = (end, wipe);
 
         let tail = segments.find(end);

@@ -251,11 +251,15 @@ fn is_cut(rest: &[u8], available: u64) -> bool {
 
 /// Makes the log end at `end` for good: zeroes what stands behind it in its segment, removes the segments behind that,
 /// and syncs everything from `begin` on, so that what was found is durable before anything depends on it.
+///
+/// What stands from `rewrite` on was read from the page cache, and a sync of it may have failed in the process before
+/// this one: the kernel has marked such pages clean since, and a sync would skip them. So they are written once more.
 pub async fn settle(
     storage: &dyn Storage,
     segments: &Segments,
     begin: LogOffset,
     end: LogOffset,
+    rewrite: LogOffset,
     wipe: bool,
 ) -> Result<Arc<Segments>, OpenError> {
     let kept = Arc::new(Segments::new(segments.directory(), segments.size()));
@@ -273,6 +277,16 @@ pub async fn settle(
         if wipe && segment.base <= end && end < segment.end() {
             let failed = OpenError::io("cannot wipe the torn end of", &segment.path);
             segment.file.zero(end - segment.base..segment.size).map_err(failed)?;
+        }
+        if wipe {
+            let failed = OpenError::io("cannot write once more", &segment.path);
+            let (mut at, to) = (rewrite.max(segment.base), end.min(segment.end()));
+            while at < to {
+                let next = to.min(at + CHUNK_BYTES);
+                let bytes = segment.file.read_cold(at - segment.base..next - segment.base).map_err(&failed)?;
+                segment.file.write(at - segment.base, &[&bytes]).map_err(&failed)?;
+                at = next;
+            }
         }
         if segment.end() > begin || index + 1 == all.len() {
             segment.file.sync().await?;
