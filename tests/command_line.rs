@@ -1,5 +1,7 @@
 //! The program from outside: what it says to right and wrong command lines, and the codes with which it ends.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::{
     fs,
     path::Path,

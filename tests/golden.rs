@@ -1,6 +1,8 @@
 //! Bytes recorded from Apache RocketMQ are read, mean what they meant, and are written again as they were.
 //! How they were recorded stands in `golden/README.md`.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::path::Path;
 
 use keelmq::protocol::{

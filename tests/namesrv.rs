@@ -1,5 +1,7 @@
 //! The name server's answers at the level of its processor: requests as recorded from RocketMQ 4.9.7 where there are any.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use keelmq::{

@@ -1,5 +1,7 @@
 //! The store on real files: what is put is read back, across clean and unclean ends.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use keelmq::{
