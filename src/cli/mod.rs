@@ -1,5 +1,6 @@
 //! The command line: what can be asked of the program and in which words. Joins `os` to the rest.
 
+pub mod bench;
 pub mod configuration;
 pub mod logging;
 pub mod serve;
@@ -9,6 +10,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use configuration::{Loaded, Part};
+
+use crate::env::Env;
 
 /// Exit codes, for scripts and service managers.
 pub mod exit {
@@ -41,6 +44,8 @@ enum Command {
     Broker(Broker),
     /// A name server
     Namesrv(Namesrv),
+    /// Put load on any RocketMQ broker and measure it
+    Bench(bench::Bench),
 }
 
 /// What every server can be told.
@@ -136,6 +141,7 @@ pub fn run() -> i32 {
             loaded.namesrv_flag("--port", "listenPort", args.port.as_deref())?;
             loaded.namesrv_store(args.store.as_deref())
         }),
+        Command::Bench(args) => bench::run(&args),
     }
 }
 
@@ -147,14 +153,7 @@ fn server(
     more: impl FnOnce(&mut Loaded) -> Result<(), configuration::Wrong>,
 ) -> i32 {
     logging::start(common.log);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("keelmq: no threads to run on: {error}");
-            return exit::FAILED;
-        }
-    };
-    let env = crate::os::env(runtime.handle().clone());
+    let Some((runtime, env)) = world() else { return exit::FAILED };
     let loaded = configuration::load(part, common, broker, more, &env);
     let loaded = match loaded {
         Ok(loaded) => loaded,
@@ -169,4 +168,24 @@ fn server(
     }
     loaded.say_notices();
     serve::run(runtime, env, loaded)
+}
+
+/// Threads to run on and the real world around them.
+fn world() -> Option<(tokio::runtime::Runtime, Env)> {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let env = crate::os::env(runtime.handle().clone());
+            Some((runtime, env))
+        }
+        Err(error) => {
+            eprintln!("keelmq: no threads to run on: {error}");
+            None
+        }
+    }
+}
+
+/// Runs a tool to its end.
+fn on_runtime<F: Future<Output = i32>>(tool: impl FnOnce(Env) -> F) -> i32 {
+    let Some((runtime, env)) = world() else { return exit::FAILED };
+    runtime.block_on(tool(env))
 }

@@ -10,8 +10,9 @@ mod network;
 mod spawner;
 mod storage;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 
 use crate::env::Env;
@@ -26,4 +27,15 @@ pub fn env(runtime: Handle) -> Env {
         entropy: Arc::new(entropy::KernelEntropy),
         host: host::facts(),
     }
+}
+
+/// Processor time that this process has used, of all its threads together.
+pub fn processor_time() -> Duration {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
+}
+
+/// Blocks the calling thread, to some ten microseconds. For services only.
+pub fn pause_thread(duration: Duration) {
+    std::thread::sleep(duration);
 }

@@ -1,0 +1,182 @@
+//! What a run found: a progress bar while it lasts, a table for people or one line of JSON for scripts at its end.
+
+use std::{io::IsTerminal, time::Duration};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Header, connection::Tally};
+
+/// A bar on stderr where somebody can see it.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    before: (Duration, u64),
+}
+
+impl Progress {
+    pub fn new(is_quiet: bool, lasts: Duration) -> Self {
+        let bar = (!is_quiet && std::io::stderr().is_terminal()).then(|| {
+            let style =
+                ProgressStyle::with_template("{bar:40} {pos:>3}/{len} s  {msg}").expect("the template is right");
+            ProgressBar::new(lasts.as_secs().max(1)).with_style(style)
+        });
+        Progress { bar, before: (Duration::ZERO, 0) }
+    }
+
+    pub fn show(&mut self, since_start: Duration, messages: u64) {
+        let Some(bar) = &self.bar else { return };
+        let (time, before) = self.before;
+        let rate = (messages - before) as f64 / (since_start - time).as_secs_f64().max(1e-9);
+        self.before = (since_start, messages);
+        bar.set_position(since_start.as_secs());
+        bar.set_message(format!("{rate:>10.0} messages/s"));
+    }
+
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// The result of a run.
+pub struct Outcome {
+    pub kind: &'static str,
+    pub broker: String,
+    pub connections: u32,
+    pub window: u32,
+    pub size: u32,
+    pub batch: u32,
+    pub rate_asked: Option<f64>,
+    pub header: Header,
+    /// The time that `tally` counts.
+    pub measured: Duration,
+    /// Messages acknowledged in the whole run, warm-up included.
+    pub acknowledged: u64,
+    /// Processor time of the generator in the whole run.
+    pub processor: Duration,
+    pub elapsed: Duration,
+    pub cpus: usize,
+    pub tally: Tally,
+}
+
+const PERCENTILES: [(&str, f64); 5] = [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9), ("p99.99", 99.99)];
+
+impl Outcome {
+    fn rate(&self) -> f64 {
+        self.tally.messages as f64 / self.measured.as_secs_f64().max(1e-9)
+    }
+
+    fn processor_us_per_message(&self) -> f64 {
+        self.processor.as_secs_f64() * 1e6 / self.acknowledged.max(1) as f64
+    }
+
+    pub fn print(&self, is_json: bool) {
+        print!("{}", if is_json { self.json() } else { self.table() });
+    }
+
+    fn json(&self) -> String {
+        let micros = |nanos: u64| nanos as f64 / 1e3;
+        let latency: Vec<String> = PERCENTILES
+            .iter()
+            .map(|(name, at)| format!("\"{name}\":{:.1}", micros(self.tally.latency.value_at_percentile(*at))))
+            .chain([
+                format!("\"max\":{:.1}", micros(self.tally.latency.max())),
+                format!("\"mean\":{:.1}", self.tally.latency.mean() / 1e3),
+            ])
+            .collect();
+        let errors: Vec<String> =
+            self.tally.errors.iter().map(|(class, count)| format!("{}:{count}", quoted(class))).collect();
+        format!(
+            "{{\"kind\":{},\"broker\":{},\"connections\":{},\"window\":{},\"size\":{},\"batch\":{},\"rate_asked\":{},\
+             \"header\":\"{}\",\"seconds\":{:.3},\"messages\":{},\"messages_per_s\":{:.1},\"latency_us\":{{{}}},\
+             \"errors\":{{{}}},\"generator_us_per_message\":{:.3},\"generator_processors\":{:.3}}}\n",
+            quoted(self.kind),
+            quoted(&self.broker),
+            self.connections,
+            self.window,
+            self.size,
+            self.batch,
+            self.rate_asked.map_or_else(|| "null".to_owned(), |rate| rate.to_string()),
+            self.header_name(),
+            self.measured.as_secs_f64(),
+            self.tally.messages,
+            self.rate(),
+            latency.join(","),
+            errors.join(","),
+            self.processor_us_per_message(),
+            self.processors(),
+        )
+    }
+
+    fn header_name(&self) -> &'static str {
+        match self.header {
+            Header::Json => "json",
+            Header::Binary => "binary",
+        }
+    }
+
+    /// Processors that the generator kept busy.
+    fn processors(&self) -> f64 {
+        self.processor.as_secs_f64() / self.elapsed.as_secs_f64().max(1e-9)
+    }
+
+    fn table(&self) -> String {
+        let mut text = format!(
+            "{} to {}: {} connections x {} under way, {} bytes{}, {} headers{}\n",
+            self.kind,
+            self.broker,
+            self.connections,
+            self.window,
+            self.size,
+            if self.batch > 1 { format!(" x {} in a batch", self.batch) } else { String::new() },
+            self.header_name(),
+            self.rate_asked.map_or_else(String::new, |rate| format!(", {rate} messages/s asked")),
+        );
+        text += &format!(
+            "  {:.0} messages/s   {} in {:.1} s   {:.1} MB/s of bodies\n",
+            self.rate(),
+            self.tally.messages,
+            self.measured.as_secs_f64(),
+            self.rate() * f64::from(self.size) / 1e6
+        );
+        text += "  latency";
+        for (name, at) in PERCENTILES {
+            text += &format!("   {name} {}", human(self.tally.latency.value_at_percentile(at)));
+        }
+        text += &format!("   max {}\n", human(self.tally.latency.max()));
+        for (class, count) in &self.tally.errors {
+            text += &format!("  error {class}: {count}\n");
+        }
+        text += &format!(
+            "  the generator used {:.1} of {} processors, {:.2} us a message{}\n",
+            self.processors(),
+            self.cpus,
+            self.processor_us_per_message(),
+            if self.processors() > 0.8 * self.cpus as f64 { ": it is what bounds this run" } else { "" }
+        );
+        text
+    }
+}
+
+fn human(nanos: u64) -> String {
+    match nanos {
+        0..10_000 => format!("{:.2} us", nanos as f64 / 1e3),
+        10_000..1_000_000 => format!("{:.0} us", nanos as f64 / 1e3),
+        1_000_000..10_000_000 => format!("{:.2} ms", nanos as f64 / 1e6),
+        10_000_000..1_000_000_000 => format!("{:.0} ms", nanos as f64 / 1e6),
+        _ => format!("{:.2} s", nanos as f64 / 1e9),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c < ' ' => quoted.push_str(&format!("\\u{:04x}", c as u32)),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
