@@ -241,6 +241,10 @@ impl Loaded {
         }
     }
 
+    pub fn is_sync(&self) -> bool {
+        self.broker.flush_disk_type == FlushDiskType::Sync
+    }
+
     /// What an acknowledgement promises, in a sentence.
     pub fn durability(&self) -> String {
         match self.broker.flush_disk_type {

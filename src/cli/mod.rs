@@ -154,6 +154,7 @@ fn server(
 ) -> i32 {
     logging::start(common.log);
     let Some((runtime, env)) = world() else { return exit::FAILED };
+    let began = env.clock.monotonic();
     let loaded = configuration::load(part, common, broker, more, &env);
     let loaded = match loaded {
         Ok(loaded) => loaded,
@@ -167,7 +168,7 @@ fn server(
         return exit::OK;
     }
     loaded.say_notices();
-    serve::run(runtime, env, loaded)
+    serve::run(runtime, env, loaded, began)
 }
 
 /// Threads to run on and the real world around them.

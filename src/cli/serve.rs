@@ -1,8 +1,16 @@
 //! Starts the servers, says what they are, waits for their end.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use super::{
     configuration::{Loaded, Part},
@@ -11,187 +19,211 @@ use super::{
 use crate::{
     broker::{self, Broker},
     env::Env,
-    namesrv::{NameServer, NamesrvConfig},
-    remoting::{Server, ServerConfig},
+    namesrv::{self, NameServer, NamesrvConfig},
+    remoting::Server,
 };
 
-/// The fast port stands so far below the main one.
-const FAST_PORT_BELOW: u16 = 2;
-
-pub(super) fn run(runtime: tokio::runtime::Runtime, env: Env, loaded: Loaded) -> i32 {
-    let code = runtime.block_on(serve(env, loaded));
-    // Tasks that nobody waits for any more (idle connections of clients) end with the process.
-    runtime.shutdown_background();
-    code
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Broker(#[from] broker::StartError),
+    #[error(transparent)]
+    Namesrv(#[from] namesrv::StartError),
+    #[error("the name server cannot listen on {address}: {error}. `ss -ltnp sport = :{port}` shows who does; choose another with {flag}", port = address.port())]
+    Bind { address: SocketAddr, error: io::Error, flag: &'static str },
+    #[error("signals cannot be waited for: {0}")]
+    Signals(io::Error),
 }
 
-/// A name server and its port.
-struct Named {
+/// What runs in this process.
+struct Running {
+    broker: Option<Broker>,
+    namesrv: Option<Names>,
+}
+
+/// A name server with its sockets.
+struct Names {
     names: Arc<NameServer>,
     server: Server,
     address: SocketAddr,
 }
 
-async fn serve(env: Env, mut loaded: Loaded) -> i32 {
-    let began = env.clock.monotonic();
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => return failed(&format!("signals cannot be heard: {error}")),
-    };
-    let named = match loaded.part {
-        Part::Broker => None,
-        Part::Standalone | Part::Namesrv => match start_names(&env, loaded.namesrv.clone()).await {
-            Ok(named) => Some(named),
-            Err(sentence) => return failed(&sentence),
-        },
-    };
-    let broker = match loaded.part {
-        Part::Namesrv => None,
-        Part::Standalone | Part::Broker => {
-            let own = named.as_ref().map(|named| reachable(named.address));
-            if let Some(own) = &own
-                && !loaded.broker.namesrv_addr.contains(own)
-            {
-                loaded.broker.namesrv_addr.push(own.clone());
-            }
-            match broker::start(env.clone(), loaded.broker.clone(), own).await {
-                Ok(broker) => Some(broker),
-                Err(error) => return failed(&error.to_string()),
+/// Serves until a signal comes; `began` is when the process did.
+pub(super) fn run(runtime: Runtime, env: Env, loaded: Loaded, began: Duration) -> i32 {
+    let code = runtime.block_on(async {
+        match serve(&env, loaded, began).await {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("keelmq: {error}");
+                exit::FAILED
             }
         }
-    };
-    let took = env.clock.monotonic() - began;
-    print!("{}", banner(&loaded, named.as_ref(), broker.as_ref(), took));
+    });
+    // Whatever still waits for something must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+async fn serve(env: &Env, loaded: Loaded, began: Duration) -> Result<i32, StartError> {
+    // Before anything is started: a signal during recovery ends it in order, too.
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+    let drain = Duration::from_millis(loaded.broker.drain_ms);
+    let running = start(env, &loaded).await?;
+    banner(&running, &loaded, env.clock.monotonic().saturating_sub(began));
 
     let died = async {
-        match &broker {
+        match &running.broker {
             Some(broker) => broker.died().await,
             None => std::future::pending().await,
         }
     };
-    let drain = Duration::from_millis(loaded.broker.drain_ms);
     tokio::select! {
         biased;
-        () = signals.next() => {}
-        panicked = died => return failed(&format!("{panicked}. The broker ends at once; what was acknowledged is on the disk")),
-    }
-    tracing::info!("stopping: requests under way have {} ms", drain.as_millis());
-    let end = async {
-        if let Some(broker) = &broker {
-            broker.shutdown(drain).await;
+        panicked = died => {
+            // Nothing is stopped in order: what is not durable must not look as if it were.
+            eprintln!("keelmq: {panicked}; a broker without it would be half dead, so it ends here");
+            return Ok(exit::FAILED);
         }
-        if let Some(named) = &named {
-            named.server.shutdown(Duration::from_secs(1)).await;
-            named.names.stop().await;
+        () = wait(&mut interrupt, &mut terminate) => {}
+    }
+    tracing::info!("stopping: what is under way has {} ms", drain.as_millis());
+    tokio::select! {
+        biased;
+        () = stop(running, drain) => Ok(exit::OK),
+        () = wait(&mut interrupt, &mut terminate) => {
+            eprintln!("keelmq: a second signal: ended at once, the next start recovers");
+            Ok(exit::CUT_SHORT)
+        }
+    }
+}
+
+async fn wait(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        biased;
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+async fn start(env: &Env, loaded: &Loaded) -> Result<Running, StartError> {
+    let namesrv = match loaded.part {
+        Part::Broker => None,
+        Part::Standalone => Some(start_names(env, loaded.namesrv.clone(), "--namesrv-port").await?),
+        Part::Namesrv => Some(start_names(env, loaded.namesrv.clone(), "--port").await?),
+    };
+    let broker = match loaded.part {
+        Part::Namesrv => None,
+        Part::Standalone | Part::Broker => {
+            let own = namesrv.as_ref().map(|names| reachable(names.address).to_string());
+            Some(broker::start(env.clone(), loaded.broker.clone(), own).await?)
         }
     };
-    tokio::select! {
-        biased;
-        () = end => exit::OK,
-        () = signals.next() => {
-            tracing::warn!("a second signal: ending at once, the next start will check the store");
-            exit::CUT_SHORT
-        }
-    }
+    Ok(Running { broker, namesrv })
 }
 
-fn failed(sentence: &str) -> i32 {
-    eprintln!("keelmq: {sentence}");
-    exit::FAILED
-}
-
-async fn start_names(env: &Env, config: NamesrvConfig) -> Result<Named, String> {
-    let ip =
-        config.bind_address.parse().map_err(|_| format!("bindAddress={} is not an address", config.bind_address))?;
+async fn start_names(env: &Env, config: NamesrvConfig, flag: &'static str) -> Result<Names, StartError> {
+    let ip: IpAddr = config.bind_address.parse().expect("only addresses are taken");
     let wanted = SocketAddr::new(ip, config.listen_port);
-    let taken = |error: std::io::Error| {
-        format!(
-            "the name server cannot listen on {wanted}: {error}. `ss -ltnp sport = :{}` shows who does; choose another \
-             with --namesrv-port",
-            wanted.port()
-        )
-    };
-    let bound = env.network.bind(wanted).await.map_err(taken)?;
+    let failed = |address| move |error| StartError::Bind { address, error, flag };
+    let bound = env.network.bind(wanted).await.map_err(failed(wanted))?;
     let address = bound.local_address();
-    let server_config = bounds(&config);
-    let names = NameServer::start(env, config).map_err(|error| error.to_string())?;
-    let listener = bound.listen(server_config.backlog).map_err(taken)?;
+    let server_config = config.server();
+    let names = NameServer::start(env, config)?;
     let router = Arc::new(names.router());
+    let listener = bound.listen(server_config.backlog).map_err(failed(address))?;
     let server = Server::start(env.clock.clone(), env.spawner.clone(), listener, router, server_config);
-    Ok(Named { names, server, address })
+    Ok(Names { names, server, address })
 }
 
-fn bounds(config: &NamesrvConfig) -> ServerConfig {
-    ServerConfig {
-        connections_max: config.connections_max,
-        frame_size_max_bytes: config.frame_size_max_bytes,
-        idle_close_ms: config.idle_close_s * 1_000,
-        connection_in_flight_max: config.connection_in_flight_max,
-        connection_out_max_bytes: config.connection_out_max_bytes,
-        memory_max_bytes: config.connection_memory_max_bytes,
-        write_stall_close_ms: config.write_stall_close_ms,
-        calls_max: config.calls_max,
-        backlog: config.server_socket_backlog,
+/// An address that this machine can connect to: every interface is none in particular.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// The broker first: it takes itself out of the routes, which the name server must still be there for.
+async fn stop(running: Running, drain: Duration) {
+    if let Some(broker) = &running.broker {
+        broker.shutdown(drain).await;
+    }
+    if let Some(namesrv) = &running.namesrv {
+        namesrv.server.shutdown(drain).await;
+        namesrv.names.stop().await;
     }
 }
 
-/// The address by which this process reaches a port of its own.
-fn reachable(address: SocketAddr) -> String {
-    let ip = if address.ip().is_unspecified() { std::net::Ipv4Addr::LOCALHOST.into() } else { address.ip() };
-    SocketAddr::new(ip, address.port()).to_string()
-}
-
-fn banner(loaded: &Loaded, named: Option<&Named>, broker: Option<&Broker>, took: Duration) -> String {
-    let mut lines = vec![format!("KeelMQ {}", env!("CARGO_PKG_VERSION"))];
-    let mut ready = vec!["ready".to_owned()];
-    if let Some(broker) = broker {
-        let (address, advertised) = (broker.address(), broker.advertised());
-        let fast = address.port().saturating_sub(FAST_PORT_BELOW);
-        lines.push(format!("  broker       {address} (fast port {fast}), clients are told {advertised}"));
-        ready.push(format!("broker={address}"));
-    }
-    if let Some(named) = named {
-        lines.push(format!("  name server  {}", named.address));
-        ready.push(format!("namesrv={}", named.address));
-    }
-    if let Some(broker) = broker {
-        let recovered = broker.recovered();
-        let bytes = recovered.log_end.0 - recovered.log_begin.0;
-        lines.push(format!(
-            "  store        {}: {} MiB in segments of {} MiB, {}{}",
-            loaded.broker.store_path_root_dir,
-            bytes >> 20,
-            broker.core().store.segments().size() >> 20,
-            if recovered.clean { "stopped cleanly" } else { "not stopped cleanly: checked and recovered" },
-            match recovered.records {
-                0 => String::new(),
-                records => format!(", {records} messages read again"),
-            }
-        ));
-        lines.push(format!("  durability   {}", loaded.durability()));
-        if let Some(named) = named {
-            lines.push(format!("  next         point a RocketMQ client at name server {}", reachable(named.address)));
+/// At most a dozen lines on stdout; the last one is for scripts.
+fn banner(running: &Running, loaded: &Loaded, took: Duration) {
+    let mut text = format!("KeelMQ {}\n", env!("CARGO_PKG_VERSION"));
+    let mut ready = String::from("ready");
+    if let Some(broker) = &running.broker {
+        let address = broker.address();
+        let fast = address.port().saturating_sub(2);
+        let config = broker.core().config();
+        text += &format!("  broker       {address}, fast port {fast}, clients are told {}\n", broker.advertised());
+        ready += &format!(" broker={address}");
+        if running.namesrv.is_none() {
+            let servers = &config.namesrv_addr;
+            let servers = if servers.is_empty() { "none: nobody finds this broker".into() } else { servers.join(", ") };
+            text += &format!("  name server  {servers}\n");
         }
-        ready.push(format!("store={}", loaded.broker.store_path_root_dir));
-        ready.push(format!("flush={}", loaded.broker.flush_disk_type.text().trim_end_matches("_FLUSH")));
     }
-    ready.push(format!("in={} ms", took.as_millis()));
-    lines.push(ready.join(" "));
-    lines.join("\n") + "\n"
+    if let Some(namesrv) = &running.namesrv {
+        text += &format!("  name server  {}\n", namesrv.address);
+        ready += &format!(" namesrv={}", namesrv.address);
+    }
+    if let Some(broker) = &running.broker {
+        let store = &loaded.broker.store_path_root_dir;
+        let segment = broker.core().store.config().segment_bytes;
+        let java = match loaded.part {
+            Part::Standalone => format!(" (Java needs mappedFileSizeCommitLog={segment} to take it)"),
+            _ => String::new(),
+        };
+        text += &format!("  store        {store}, segments of {}{java}\n", size(segment));
+        text += &format!("  durability   {}\n", loaded.durability());
+        text += &format!("  recovered    {}\n", recovered(broker));
+        ready += &format!(" store={store} flush={}", if loaded.is_sync() { "SYNC" } else { "ASYNC" });
+    }
+    if loaded.part == Part::Standalone
+        && let Some(namesrv) = &running.namesrv
+    {
+        let address = reachable(namesrv.address);
+        text += &format!("  try          keelmq bench produce -n {address}\n");
+        text += &format!("               or any RocketMQ client with the name server {address}\n");
+        if address.ip().is_loopback() && namesrv.address == address {
+            text +=
+                "               other machines: --listen 0.0.0.0 --advertise HOST (there is no authentication yet)\n";
+        }
+    }
+    println!("{text}{ready} in={} ms", took.as_millis());
 }
 
-/// Ctrl-C and SIGTERM.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+fn recovered(broker: &Broker) -> String {
+    let found = broker.recovered();
+    let held = found.log_end.0.saturating_sub(found.log_begin.0);
+    if held == 0 {
+        return "nothing: the store is new".to_owned();
+    }
+    format!(
+        "{} of log after {}, {} records read again{}",
+        size(held),
+        if found.clean { "a clean stop" } else { "a stop that was not clean" },
+        found.records,
+        if found.wiped { ", a torn end removed" } else { "" }
+    )
 }
 
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! { biased; _ = self.interrupt.recv() => {} _ = self.terminate.recv() => {} }
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes} bytes"),
+        1_024..1_048_576 => format!("{} KiB", bytes >> 10),
+        1_048_576..1_073_741_824 => format!("{} MiB", bytes >> 20),
+        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     env::Host,
     model::settings::{Allowed, Other, Source, Standing, Unit, settings},
+    remoting::ServerConfig,
 };
 
 pub use crate::model::settings::{Change, Entry, KeyError, LineError, Notice};
@@ -120,6 +121,21 @@ impl NamesrvConfig {
             if is_unset {
                 self.set(key, &value, Source::Host).expect("facts about a host are allowed values");
             }
+        }
+    }
+
+    /// The bounds of the listening side.
+    pub fn server(&self) -> ServerConfig {
+        ServerConfig {
+            connections_max: self.connections_max,
+            frame_size_max_bytes: self.frame_size_max_bytes,
+            idle_close_ms: self.idle_close_s * 1_000,
+            connection_in_flight_max: self.connection_in_flight_max,
+            connection_out_max_bytes: self.connection_out_max_bytes,
+            memory_max_bytes: self.connection_memory_max_bytes,
+            write_stall_close_ms: self.write_stall_close_ms,
+            calls_max: self.calls_max,
+            backlog: self.server_socket_backlog,
         }
     }
 
