@@ -50,6 +50,7 @@ const DOORS: &[(&str, &[&str], &str)] = &[
     ("std::sync::Condvar", &[], "it hangs a single-threaded world: wait for a `model::Watermark` or `tokio::sync`"),
     ("std::sync::Barrier", &[], "it hangs a single-threaded world: wait for a `model::Watermark` or `tokio::sync`"),
     ("std::sync::mpsc", &[], "it hangs a single-threaded world: use `tokio::sync::mpsc`"),
+    ("tokio::sync::watch", &[], "it wakes in an order that no seed reaches: use a `model::Watermark`"),
     ("tokio::net", &["os"], "sockets are reached through `env::Network`"),
     ("tokio::time", &["os"], "ask `env::Clock::sleep` or `env::timeout`"),
     ("tokio::fs", &[], "files are reached through `env::Storage`"),

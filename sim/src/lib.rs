@@ -26,6 +26,8 @@ pub mod scene;
 #[cfg(madsim)]
 pub mod scene_store;
 #[cfg(madsim)]
+pub mod suite;
+#[cfg(madsim)]
 pub mod time;
 #[cfg(madsim)]
 pub mod world;
