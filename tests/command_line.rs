@@ -4,8 +4,11 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     path::Path,
-    process::{Command, Output},
+    process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 fn keelmq(directory: &Path, args: &[&str]) -> Output {
@@ -129,4 +132,188 @@ fn the_printed_settings_say_their_source_and_read_back_as_the_same() {
     assert_eq!(values(&printed), values(&again));
     let printed = check(&["broker", "-p", "-c", "printed.conf"], &[]);
     assert!(printed.lines().any(|line| line.starts_with(r"storePathRootDir=a\#b  # printed.conf:")), "{printed}");
+}
+
+/// A server that runs, killed if a test forgets it.
+struct Running {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    banner: Vec<String>,
+}
+
+impl Running {
+    /// Starts it and waits for the `ready` line.
+    fn start(directory: &Path, args: &[&str]) -> Self {
+        // Servers that run side by side share the file, each line behind the other.
+        let stderr = fs::OpenOptions::new().create(true).append(true).open(directory.join("stderr")).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_keelmq"))
+            .args(args)
+            .current_dir(directory)
+            .env_remove("NAMESRV_ADDR")
+            .env_remove("KEELMQ_LOG")
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .expect("the program was built with this test");
+        let mut stdout = BufReader::new(child.stdout.take().expect("it was asked for"));
+        let mut banner = Vec::new();
+        loop {
+            let mut line = String::new();
+            let len = stdout.read_line(&mut line).unwrap();
+            let said = fs::read_to_string(directory.join("stderr")).unwrap_or_default();
+            assert!(len > 0, "{args:?} ended: {:?}\n{said}", child.wait());
+            banner.push(line.trim_end().to_owned());
+            if line.starts_with("ready") {
+                return Running { child, stdout, banner };
+            }
+        }
+    }
+
+    /// The value of `name=` in the last line.
+    fn ready(&self, name: &str) -> &str {
+        let line = self.banner.last().expect("there is a line");
+        let start = format!("{name}=");
+        line.split(' ').find_map(|word| word.strip_prefix(&start)).unwrap_or_else(|| panic!("no {name} in {line:?}"))
+    }
+
+    fn port(&self, name: &str) -> u16 {
+        self.ready(name).rsplit_once(':').expect("host and port").1.parse().unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    fn wait(mut self) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const FREE: [&str; 4] = ["--port", "0", "--namesrv-port", "0"];
+
+#[test]
+fn it_starts_with_a_short_banner_and_ends_in_order_on_a_signal() {
+    let directory = tempfile::tempdir().unwrap();
+    for (round, signal) in ["TERM", "INT"].into_iter().enumerate() {
+        let running = Running::start(directory.path(), &FREE);
+        assert!(running.banner.len() <= 12, "{:#?}", running.banner);
+        assert!(running.banner[0].starts_with("KeelMQ "));
+        assert_eq!((running.ready("store"), running.ready("flush")), ("./keelmq-data", "SYNC"));
+        let (broker, namesrv) = (running.port("broker"), running.port("namesrv"));
+        for port in [broker, broker - 2, namesrv] {
+            TcpStream::connect(("127.0.0.1", port)).unwrap_or_else(|error| panic!("{port}: {error}"));
+        }
+        let abort = directory.path().join("keelmq-data/abort");
+        assert!(abort.exists());
+        let recovered = running.banner.iter().find(|line| line.contains("recovered")).unwrap();
+        assert!(recovered.contains("the store is new"), "round {round}: {recovered}");
+        running.signal(signal);
+        assert_eq!(running.wait().code(), Some(0), "{signal}");
+        assert!(!abort.exists(), "it did not end in order");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = Running::start(directory.path(), &[&FREE[..], &["--set", "drainMs=60000"]].concat());
+    // A request that is held for half a minute keeps the connection from draining.
+    let mut client = TcpStream::connect(("127.0.0.1", running.port("broker"))).unwrap();
+    client.write_all(&[0, 0, 0, 200, 0, 0, 0, 100, b'{']).unwrap();
+    running.signal("TERM");
+    let stderr = directory.path().join("stderr");
+    let begun = Instant::now();
+    while !fs::read_to_string(&stderr).unwrap().contains("stopping") {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the first signal is not heard");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // It may also have been done before the second signal came.
+    running.signal("TERM");
+    let code = running.wait().code();
+    assert!(matches!(code, Some(130 | 0)), "{code:?}");
+}
+
+#[test]
+fn a_taken_port_and_a_locked_store_are_one_sentence_each() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let check = |args: &[&str], says: &[&str]| {
+        let output = keelmq(directory.path(), args);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        let said = said.lines().find(|line| line.starts_with("keelmq: ")).unwrap_or_else(|| panic!("{args:?}: {said}"));
+        for part in says {
+            assert!(said.contains(part), "{args:?} does not say {part:?}: {said}");
+        }
+        assert!(!text(&output.stdout).contains("ready"));
+    };
+    check(&["--port", &port, "--namesrv-port", "0"], &["the broker cannot listen on", &port, "ss -ltnp", "--port"]);
+    check(&["--port", "0", "--namesrv-port", &port], &["the name server cannot listen on", &port, "--namesrv-port"]);
+    check(&["namesrv", "--port", &port, "--store", "ns"], &["the name server cannot listen on", &port, "--port"]);
+
+    let running = Running::start(directory.path(), &FREE);
+    let pid = running.child.id().to_string();
+    check(&FREE, &["keelmq-data/lock", "locked", &pid]);
+}
+
+#[test]
+fn broker_and_name_server_run_apart_and_find_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let names = Running::start(directory.path(), &["namesrv", "--listen", "127.0.0.1", "--port", "0", "--store", "ns"]);
+    let namesrv = names.ready("namesrv").to_owned();
+    let conf =
+        "flushDiskType=ASYNC_FLUSH\nmappedFileSizeCommitLog=16777216\nnoSuchKey=1\nsendMessageThreadPoolNums=4\n";
+    fs::write(directory.path().join("broker.conf"), conf).unwrap();
+    let args = ["broker", "-c", "broker.conf", "--listen", "127.0.0.1", "--port", "0", "-n", &namesrv, "--log", "json"];
+    let broker = Running::start(directory.path(), &args);
+    assert_eq!(broker.ready("flush"), "ASYNC");
+    assert!(
+        broker
+            .banner
+            .iter()
+            .any(|line| line.contains("ASYNC_FLUSH (broker.conf:1): a power cut may lose the last 500 ms")),
+        "{:#?}",
+        broker.banner
+    );
+    let output =
+        keelmq(directory.path(), &["bench", "produce", "-n", &namesrv, "--count", "2000", "--warm-up", "0", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains("\"messages\":2000,") && said.contains("\"errors\":{}"), "{said}");
+
+    let log = fs::read_to_string(directory.path().join("stderr")).unwrap();
+    let unknown = log.lines().find(|line| line.contains("noSuchKey")).unwrap_or_else(|| panic!("{log}"));
+    assert!(unknown.starts_with('{') && unknown.contains("WARN") && unknown.contains("broker.conf:3"), "{unknown}");
+    assert!(log.contains("broker.conf:4: sendMessageThreadPoolNums has no effect"), "{log}");
+
+    for server in [broker, names] {
+        server.signal("TERM");
+        assert_eq!(server.wait().code(), Some(0));
+    }
+    // What was acknowledged is there after the restart.
+    let again =
+        Running::start(directory.path(), &["broker", "-c", "broker.conf", "--listen", "127.0.0.1", "--port", "0"]);
+    let recovered = again.banner.iter().find(|line| line.contains("recovered")).unwrap();
+    assert!(recovered.contains("after a clean stop"), "{recovered}");
+    let mut rest = again;
+    rest.signal("KILL");
+    let mut more = String::new();
+    rest.stdout.read_to_string(&mut more).unwrap();
+    assert_eq!(more, "", "the banner ends with `ready`");
 }
