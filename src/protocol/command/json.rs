@@ -20,21 +20,6 @@ impl From<JsonError> for DecodeError {
 }
 
 pub(super) fn decode<'a>(header: &'a [u8], body: &'a [u8]) -> Result<Command<'a>, DecodeError> {
-    match str::from_utf8(header) {
-        Ok(text) => Ok(members(text, body)?),
-        // Java replaces what is not UTF-8 and goes on; the price of a copy falls on the sender of such a header alone.
-        Err(_) => {
-            let text = String::from_utf8_lossy(header);
-            let Command { code, language, version, opaque, flag, remark, fields, serialization, .. } =
-                members(&text, &[])?;
-            let remark = remark.map(|remark| Cow::Owned(remark.into_owned()));
-            let fields = fields.into_owned();
-            Ok(Command { code, language, version, opaque, flag, remark, fields, body, serialization })
-        }
-    }
-}
-
-fn members<'a>(text: &'a str, body: &'a [u8]) -> Result<Command<'a>, JsonError> {
     let mut command = Command {
         code: 0,
         language: Language::Java,
@@ -46,10 +31,30 @@ fn members<'a>(text: &'a str, body: &'a [u8]) -> Result<Command<'a>, JsonError> 
         body,
         serialization: Serialization::Json,
     };
+    match str::from_utf8(header) {
+        Ok(text) => members(text, &mut command)?,
+        // Java replaces what is not UTF-8 and goes on; the price of a copy falls on the sender of such a header alone.
+        Err(_) => {
+            let text = String::from_utf8_lossy(header);
+            let mut borrowed =
+                Command { fields: Fields { absent: true, ..Fields::default() }, remark: None, ..command };
+            members(&text, &mut borrowed)?;
+            let Command { code, language, version, opaque, flag, remark, fields, .. } = borrowed;
+            let remark = remark.map(|remark| Cow::Owned(remark.into_owned()));
+            let serialization = Serialization::Json;
+            let fields = fields.into_owned();
+            return Ok(Command { code, language, version, opaque, flag, remark, fields, body, serialization });
+        }
+    }
+    Ok(command)
+}
+
+/// Fills in what the header says; in place, because a command is large to move.
+fn members<'a>(text: &'a str, command: &mut Command<'a>) -> Result<(), JsonError> {
     let mut scanner = Scanner::new(text);
     scanner.expect(b'{', "no object")?;
     if scanner.take(b'}') {
-        return Ok(command);
+        return Ok(());
     }
     loop {
         let name = scanner.name()?;
@@ -69,7 +74,7 @@ fn members<'a>(text: &'a str, body: &'a [u8]) -> Result<Command<'a>, JsonError> 
             }
         }
         if !scanner.more(b'}')? {
-            return Ok(command);
+            return Ok(());
         }
     }
 }
@@ -99,7 +104,9 @@ fn language(scanner: &mut Scanner<'_>) -> Result<Language, JsonError> {
 
 /// Whatever stands there as text; an object or array as it was written.
 fn text_of<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>, JsonError> {
-    scanner.peek();
+    if scanner.peek() == Some(b'"') {
+        return scanner.name().map(Some);
+    }
     let start = scanner.at();
     Ok(match scanner.token()? {
         Token::Null => None,

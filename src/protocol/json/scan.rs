@@ -48,14 +48,18 @@ impl<'a> Scanner<'a> {
     /// The next byte that is not blank, not taken.
     #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
-        let bytes = self.text.as_bytes();
-        while let Some(byte) = bytes.get(self.at) {
-            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x08 | 0x0C) {
-                return Some(*byte);
-            }
-            self.at += 1;
+        match self.text.as_bytes().get(self.at) {
+            Some(byte) if *byte > b' ' => Some(*byte),
+            _ => self.peek_behind_blanks(),
         }
-        None
+    }
+
+    #[cold]
+    fn peek_behind_blanks(&mut self) -> Option<u8> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let blanks = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x08 | 0x0C));
+        self.at += blanks.unwrap_or(rest.len());
+        rest.get(blanks?).copied()
     }
 
     /// Takes `byte` if it is next.
@@ -76,6 +80,9 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(crate) fn more(&mut self, close: u8) -> Result<bool, JsonError> {
         if self.take(b',') {
+            if self.peek() == Some(b'"') {
+                return Ok(true);
+            }
             while self.take(b',') {}
             return Ok(!self.take(close));
         }
@@ -151,6 +158,13 @@ impl<'a> Scanner<'a> {
     /// Characters up to the next separator.
     fn bare(&mut self) -> &'a str {
         let rest = &self.text.as_bytes()[self.at..];
+        // Numbers are most of what is bare.
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if digits > 0 && matches!(rest.get(digits), Some(b',' | b'}' | b':')) {
+            let start = self.at;
+            self.at += digits;
+            return self.since(start);
+        }
         let length = rest
             .iter()
             .position(|byte| {
@@ -178,19 +192,41 @@ impl<'a> Scanner<'a> {
         let bytes = self.text.as_bytes();
         let mut escaped = false;
         let mut at = self.at;
-        while let Some(byte) = bytes.get(at) {
-            if *byte == quote {
-                self.at = at + 1;
-                return Ok(escaped);
+        loop {
+            at = find_either(bytes, at, quote, b'\\');
+            match bytes.get(at) {
+                Some(byte) if *byte == quote => {
+                    self.at = at + 1;
+                    return Ok(escaped);
+                }
+                Some(_) => {
+                    escaped = true;
+                    at += 2;
+                }
+                None => return self.error("a string that does not end"),
             }
-            if *byte == b'\\' {
-                escaped = true;
-                at += 1;
-            }
-            at += 1;
         }
-        self.error("a string that does not end")
     }
+}
+
+/// The first place from `at` on where `one` or `other` stands, or the end; eight bytes at a time.
+#[inline]
+fn find_either(bytes: &[u8], mut at: usize, one: u8, other: u8) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Has the top bit of the lowest byte that is zero, and maybe of some above it.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*eight);
+        let hits = zeros(word ^ (ONES * u64::from(one))) | zeros(word ^ (ONES * u64::from(other)));
+        if hits != 0 {
+            return at + (hits.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while at < bytes.len() && bytes[at] != one && bytes[at] != other {
+        at += 1;
+    }
+    at
 }
 
 fn is_number(text: &str) -> bool {
@@ -207,9 +243,9 @@ fn unescape(raw: &str, start: usize) -> Result<String, JsonError> {
     let mut at = 0;
     let fail = |at: usize| JsonError { what: "a bad escape", at: start + at };
     loop {
-        let plain = bytes[at..].iter().position(|byte| *byte == b'\\').unwrap_or(bytes.len() - at);
-        out.push_str(&raw[at..at + plain]);
-        at += plain;
+        let plain_from = at;
+        at = find_either(bytes, at, b'\\', b'\\');
+        out.push_str(&raw[plain_from..at]);
         if at == bytes.len() {
             return Ok(out);
         }
@@ -257,12 +293,36 @@ fn low_half(bytes: &[u8]) -> Option<u32> {
 }
 
 fn hex(digits: Option<&[u8]>) -> Option<u32> {
-    digits?.iter().try_fold(0, |code, digit| Some(code << 4 | (*digit as char).to_digit(16)?))
+    digits?.iter().try_fold(0, |code, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'A'..=b'F' => digit - b'A' + 10,
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(code << 4 | u32::from(digit))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strings_end_where_they_end() {
+        for length in 0..40 {
+            let plain = "ü".repeat(length / 2) + &"a".repeat(length % 2);
+            for (text, expect) in [
+                (format!("\"{plain}\""), plain.clone()),
+                (format!("\"{plain}\\\"{plain}\"x"), format!("{plain}\"{plain}")),
+                (format!("'{plain}\"{plain}\\\\'\\"), format!("{plain}\"{plain}\\")),
+            ] {
+                assert_eq!(Scanner::new(&text).token(), Ok(Token::Text(expect.into())), "{text}");
+            }
+            assert!(Scanner::new(&format!("\"{plain}")).token().is_err());
+            assert!(Scanner::new(&format!("\"{plain}\\")).token().is_err());
+        }
+    }
 
     #[test]
     fn strings_are_unescaped() {
