@@ -10,6 +10,7 @@ pub mod config;
 pub mod config_file;
 pub mod consume_queue;
 pub mod flush;
+pub mod index;
 pub mod index_file;
 pub mod queue_files;
 pub mod queues;
@@ -28,9 +29,11 @@ use std::{
 };
 
 use self::{
-    checkpoint::{CheckpointFile, Known},
+    checkpoint::{Checkpoint, CheckpointFile, Known},
     commit_log::CommitLog,
     flush::Flush,
+    index::{Index, Trust},
+    index_file::Shape,
     queue_files::QueueFiles,
     queues::Queues,
     reput::{Dispatcher, Reput},
@@ -41,7 +44,7 @@ use self::{
 pub use self::{
     commit_log::{AppendError, Appended},
     config::{FlushMode, StoreConfig},
-    read::{Get, GetStatus, Got},
+    read::{Get, GetStatus, Got, Queried},
     recovery::{OpenError, Recovered},
     reput::{Arrival, OnArrival},
 };
@@ -77,8 +80,8 @@ impl MessageStore {
         check(&config)?;
         let storage = &env.storage;
         let root = config.root.as_path();
-        let queue_root = root.join("consumequeue");
-        for directory in [root, &config.commit_log, &queue_root] {
+        let (queue_root, index_root) = (root.join("consumequeue"), root.join("index"));
+        for directory in [root, &config.commit_log, &queue_root, &index_root] {
             make_directory(&**storage, directory).await?;
         }
         // Before anything is read or changed.
@@ -94,11 +97,18 @@ impl MessageStore {
         let files = QueueFiles::new(storage.clone(), config.queue_file_bytes, config.queue_files_open_max);
         let queues = Queues::open(&queue_root, files, begin, log_begin)
             .map_err(OpenError::io("cannot open the consume queues of", &queue_root))?;
-        let dispatcher =
-            Dispatcher { queues: queues.clone(), index: None, delay_levels_ms: config.delay_levels_ms.clone() };
+        let index = open_index(env, &config, &index_root, clean, &checkpoint, begin)?;
+        let dispatcher = Dispatcher {
+            queues: queues.clone(),
+            index: index.clone(),
+            delay_levels_ms: config.delay_levels_ms.clone(),
+        };
         let mut recovered = Recovered { clean, log_begin, ..Recovered::default() };
         let (end, last_store_timestamp) =
             recovery::replay(&segments, &checkpoint, begin, config.check_crc, &dispatcher, &mut recovered)?;
+        if let Some(index) = &index {
+            index.truncate(end).map_err(OpenError::io("cannot cut the index of", &index_root))?;
+        }
         let wipe = !clean || dropped || checkpoint.known.is_none_or(|known| known.flushed != end);
         let rewrite = checkpoint.known.map_or(begin, |known| known.flushed);
         let segments = recovery::settle(&**storage, &segments, begin, end, rewrite, wipe).await?;
@@ -242,6 +252,10 @@ impl MessageStore {
         &self.queues
     }
 
+    pub fn index(&self) -> Option<&Arc<Index>> {
+        self.reput.dispatcher().index.as_ref()
+    }
+
     pub fn segments(&self) -> &Segments {
         &self.log.segments
     }
@@ -342,6 +356,28 @@ fn start(
     Services { upkeep: (stop_upkeep, spawner.service("upkeep", upkeep.run(upkeep_stopping))), others, tasks }
 }
 
+/// The index, if there is to be one. It is believed as far as the checkpoint or, after a clean stop, Java vouches for it.
+fn open_index(
+    env: &Env,
+    config: &StoreConfig,
+    directory: &Path,
+    clean: bool,
+    checkpoint: &Checkpoint,
+    begin: LogOffset,
+) -> Result<Option<Arc<Index>>, OpenError> {
+    if !config.index {
+        return Ok(None);
+    }
+    let shape = Shape { slots: config.index_slots, entries: config.index_entries };
+    let trust = match (clean, checkpoint.known) {
+        (true, _) => Trust::All,
+        (false, Some(_)) => Trust::Below(begin),
+        (false, None) => Trust::Perhaps(begin),
+    };
+    let opened = Index::open(env.storage.clone(), env.clock.clone(), directory, shape, trust);
+    Ok(Some(opened.map_err(OpenError::io("cannot open the index of", directory))?))
+}
+
 /// A reput that cannot go on closes the log: what cannot be consumed must not be accepted.
 async fn run_reput(reput: Arc<Reput>, log: Arc<CommitLog>, mut stopping: Stopping) {
     if let Err(error) = reput.run(stopping.clone()).await {
@@ -375,6 +411,12 @@ async fn mark_running(storage: &dyn Storage, abort: &Path, pid: u32) -> Result<(
 
 /// Choices that would lose messages or cannot work are refused before anything is touched.
 fn check(config: &StoreConfig) -> Result<(), OpenError> {
+    if config.index && (config.index_slots == 0 || config.index_entries < 2) {
+        return Err(OpenError::Config(format!(
+            "maxHashSlotNum={} and maxIndexNum={}: an index file needs at least a slot and two entries",
+            config.index_slots, config.index_entries
+        )));
+    }
     if !config.queue_file_bytes.is_multiple_of(consume_queue::UNIT_BYTES) || config.queue_file_bytes == 0 {
         return Err(OpenError::Config(format!(
             "mappedFileSizeConsumeQueue={} is not a multiple of the 20 bytes of a unit",

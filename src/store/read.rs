@@ -66,7 +66,44 @@ pub struct Got {
     pub is_far_behind: bool,
 }
 
+/// Messages found by key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Queried {
+    /// Whole records, slices of the log, in the order of the log.
+    pub records: Vec<Bytes>,
+    /// How far the index is: store timestamp and log offset of the last message in it.
+    pub last_update_timestamp: i64,
+    pub last_update_offset: LogOffset,
+}
+
+/// Records of one answer: what a client's frame holds.
+const QUERY_BYTES_MAX: usize = 15 << 20;
+
 impl MessageStore {
+    /// The newest `max` messages with this key (or one of the same hash) stored from `begin` to `end` (wall
+    /// milliseconds); fewer if they do not fit a frame. Nothing without an index. Reads files.
+    pub fn query(&self, topic: &str, key: &str, max: usize, begin: i64, end: i64) -> io::Result<Queried> {
+        let Some(index) = self.index() else { return Ok(Queried::default()) };
+        let found = index.query(topic, key, begin, end, max)?;
+        let mut queried = Queried {
+            records: Vec::new(),
+            last_update_timestamp: found.last_update_timestamp,
+            last_update_offset: found.last_update_offset,
+        };
+        let mut bytes = 0;
+        for offset in found.offsets {
+            // Retention may have taken it.
+            let Some(record) = self.record_at(offset)? else { continue };
+            bytes += record.len();
+            if bytes > QUERY_BYTES_MAX && !queried.records.is_empty() {
+                break;
+            }
+            queried.records.push(record);
+        }
+        queried.records.reverse();
+        Ok(queried)
+    }
+
     /// Messages from `offset` on. The first is always returned whatever its size.
     pub fn get(&self, get: &Get<'_>) -> io::Result<Got> {
         let queue = self.queues().find(get.topic, get.queue_id);

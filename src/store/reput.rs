@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     consume_queue::{ConsumeQueue, Unit},
-    index_file::Index,
+    index::Index,
     queues::Queues,
     record::{self, Record, Scan},
     segment::Segments,

@@ -7,6 +7,7 @@ use super::{
     commit_log::CommitLog,
     config::StoreConfig,
     consume_queue::QueueError,
+    index::IndexError,
     reput::Reput,
     stop::Stopping,
 };
@@ -39,8 +40,8 @@ enum UpkeepError {
     Queue(#[from] QueueError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    #[error("index: {0}")]
-    Index(std::io::Error),
+    #[error(transparent)]
+    Index(#[from] IndexError),
     #[error(transparent)]
     Sync(#[from] crate::env::SyncFailed),
 }
@@ -128,7 +129,7 @@ impl Upkeep {
         }
         let mut derived = queues.iter().filter_map(|queue| queue.unsynced_from()).fold(dispatched, LogOffset::min);
         if let Some(index) = &self.reput.dispatcher().index {
-            derived = derived.min(index.sync(thorough, dispatched).await.map_err(UpkeepError::Index)?);
+            derived = derived.min(index.sync(thorough, dispatched).await?);
         }
         // The checkpoint never goes back: what it said before stays true.
         let before = self.checkpoint.known.expect("set when the store was opened");
