@@ -78,7 +78,7 @@ def run_suite(name, arguments, ours, addresses, features):
         else:
             directory = scratch(name)
             java = JavaServers(tools.jars("4.9.7"), directory / "java")
-            results = servers.SUITES[name](ours(directory / "ours"), java, directory, run_client)
+            results = servers.SUITES[name](ours(directory / "ours"), java, directory, run_client, arguments.tier)
     except Trouble as trouble:
         results = {name: ("FAIL", str(trouble), 0)}
     except Exception:
@@ -122,8 +122,8 @@ def parse():
     arguments = parser.parse_args()
     if bool(arguments.broker) != bool(arguments.namesrv):
         parser.error("--broker and --namesrv go together")
-    # The servers' own suites need nothing of the second tier; the longest suites start first.
-    usual = list(tools.CLIENTS) if arguments.tier == "kinds" else [*servers.SUITES, *tools.CLIENTS]
+    # The longest suites start first.
+    usual = [*servers.SUITES, *tools.CLIENTS] if arguments.tier != "kinds" else ["mixed", *tools.CLIENTS]
     arguments.suites = arguments.only.split(",") if arguments.only else usual
     for name in arguments.suites:
         if name not in suites:

@@ -24,7 +24,7 @@ class Report(dict):
         self[feature] = (*verdict, int(1000 * (time.monotonic() - start)))
 
 
-def mixed(ours, java, directory, run_client):
+def mixed(ours, java, directory, run_client, tier):
     def played(client, namesrv, features, log, at_once=None):
         for feature, (verdict, reason, _) in run_client(client, namesrv, features, at_once, log).items():
             if verdict != "ok":
@@ -53,18 +53,29 @@ def mixed(ours, java, directory, run_client):
         namesrv = servers[0].namesrv
         servers.insert(0, java.broker(namesrv, directory / "store-java", "java-b"))
         await_registered(namesrv, 2)
-        java.admin("updateTopic", "-n", namesrv, "-c", "DefaultCluster", "-t", "OnBoth", "-r", "4", "-w", "4")
         played("java497", namesrv, ["spread=OnBoth=2"], "mixed-spread")
         played("java497", namesrv, ["consume-1000"], "mixed-consume")
 
+    def admin_topic(servers):
+        """mqadmin creates a topic on every broker of the cluster, ours and Java's."""
+        servers.insert(0, ours.standalone(directory / "store-admin"))
+        namesrv = servers[0].namesrv
+        servers.insert(0, java.broker(namesrv, directory / "store-admin-java", "java-c"))
+        await_registered(namesrv, 2)
+        java.admin("updateTopic", "-n", namesrv, "-c", "DefaultCluster", "-t", "Made", "-r", "4", "-w", "4")
+        played("java497", namesrv, ["spread=Made=2"], "mixed-admin")
+
     report = Report()
-    report.play("java name server, our broker", java_namesrv)
-    report.play("java name server, another one down", one_namesrv_down)
-    report.play("our name server, java broker beside ours", java_broker)
+    if tier in ("main", "all"):
+        report.play("java name server, our broker", java_namesrv)
+        report.play("java name server, another one down", one_namesrv_down)
+        report.play("our name server, java broker beside ours", java_broker)
+    if tier in ("kinds", "all"):
+        report.play("mqadmin makes a topic on ours and java's", admin_topic)
     return report
 
 
-def takeover(ours, java, directory, run_client):
+def takeover(ours, java, directory, run_client, tier):
     """One store: 100 messages of ours, 100 of Java's, both read 200; a group carries on through all of it."""
     store = directory / "store"
 

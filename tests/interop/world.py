@@ -212,7 +212,8 @@ class JavaServers:
 
     def admin(self, *arguments):
         process = self.java("tools.command.MQAdminStartup", *arguments, log=self.directory / "mqadmin.log")
-        if process.wait(60) != 0:
+        # mqadmin ends with 0 whatever happened.
+        if process.wait(60) != 0 or "Exception" in process.log.read_text(errors="replace"):
             raise Trouble(f"mqadmin {' '.join(arguments)} failed:\n{process.tail()}")
 
 

@@ -519,13 +519,14 @@ public final class Interop {
     static void spread(Stage s) throws Exception {
         DefaultMQProducer producer = s.producer();
         String topic = s.arguments.get(0);
+        // Unless it exists already it is created on each by sending: the template topic's route names all brokers.
+        List<String> sent = s.send(producer, topic, "early", 0, 16);
         Set<String> brokers = new HashSet<>();
         for (long end = Stage.now() + 30_000; brokers.size() < number(s, 1) && Stage.now() < end; Thread.sleep(200)) {
             for (MessageQueue queue : s.route(producer, topic)) brokers.add(queue.getBrokerName());
         }
         Stage.check(brokers.size() == number(s, 1), "the topic lives on " + brokers);
         Set<String> used = new HashSet<>();
-        List<String> sent = new ArrayList<>();
         for (int i = 0; i < 400; i++) {
             String body = Stage.body("n" + i, 64);
             used.add(producer.send(new Message(topic, Stage.bytes(body))).getMessageQueue().getBrokerName());
