@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     core::Core,
-    processor::{self, client::ClientManage, offset::Offset, pull::Pull, send::Send},
+    processor::{self, client::ClientManage, offset::Offset, pull::Pull, query::Query, reply::Reply, send::Send},
 };
 use crate::{
     protocol::code::request,
@@ -28,6 +28,8 @@ fn router(core: &Arc<Core>) -> Router {
     let heartbeat = Lane::new("heartbeat", config.heartbeat_lane_max, wait(config.heartbeat_wait_ms_max));
     let clients = Lane::new("client manage", config.client_manage_lane_max, u32::MAX);
     let consumers = Lane::new("consumer manage", config.consumer_manage_lane_max, u32::MAX);
+    let replies = Lane::new("reply", config.reply_lane_max, u32::MAX);
+    let queries = Lane::new("query", config.query_lane_max, u32::MAX);
     let admin = Lane::new("admin", config.admin_lane_max, wait(config.admin_wait_ms_max));
 
     let sends = Arc::new(Send(core.clone()));
@@ -38,6 +40,9 @@ fn router(core: &Arc<Core>) -> Router {
     router.serve(&[request::SEND_MESSAGE, request::SEND_MESSAGE_V2, request::SEND_BATCH_MESSAGE], sends, &send);
     router.serve(&[request::PULL_MESSAGE], pulls.clone(), &pull);
     router.serve(&[request::LITE_PULL_MESSAGE], pulls, &lite_pull);
+    let reply = Arc::new(Reply(core.clone()));
+    router.serve(&[request::SEND_REPLY_MESSAGE, request::SEND_REPLY_MESSAGE_V2], reply, &replies);
+    router.serve(&[request::VIEW_MESSAGE_BY_ID], Arc::new(Query(core.clone())), &queries);
     router.serve(&[request::HEART_BEAT], client.clone(), &heartbeat);
     router.serve(&[request::UNREGISTER_CLIENT, request::CHECK_CLIENT_CONFIG], client.clone(), &clients);
     router.serve(&[request::GET_CONSUMER_LIST_BY_GROUP], client.clone(), &consumers);

@@ -3,6 +3,8 @@
 pub mod client;
 pub mod offset;
 pub mod pull;
+pub mod query;
+pub mod reply;
 pub mod send;
 
 use std::borrow::Cow;

@@ -57,10 +57,7 @@ impl Send {
     fn send(&self, asked: &Request<'_>) -> Result<Answer, Refused> {
         let core = &self.0;
         let header = SendMessage::decode(asked.command.code, &asked.command.fields)?;
-        let until = core.config().start_accept_send_request_timestamp_ms;
-        if until > 0 && core.now_ms() < until {
-            return Err(Refused::system(format!("broker unable to service, until {until}")));
-        }
+        check_accepts(core)?;
         let topic = match core.topics.find(header.topic) {
             Some(topic) => topic,
             None => {
@@ -141,7 +138,7 @@ impl Send {
             .collect()
     }
 
-    fn check_topic(&self, asked: &Request<'_>, header: &SendMessage<'_>, topic: &Topic) -> Result<u32, Refused> {
+    pub(super) fn check_topic(&self, asked: &Request<'_>, header: &SendMessage<'_>, topic: &Topic) -> Result<u32, Refused> {
         let config = self.0.config();
         if config.broker_permission & perm::WRITE == 0 && topic.config.order {
             let remark = format!("the broker[{}] sending message is forbidden", config.broker_ip1);
@@ -193,7 +190,7 @@ impl Send {
         }
     }
 
-    fn create(&self, header: &SendMessage<'_>) -> Result<Arc<Topic>, Refused> {
+    pub(super) fn create(&self, header: &SendMessage<'_>) -> Result<Arc<Topic>, Refused> {
         let core = &self.0;
         let config = core.config();
         let is_retry = header.topic.starts_with(RETRY_PREFIX);
@@ -316,7 +313,7 @@ impl Send {
     }
 
     /// Every answer to a send says these two (clients trace by them).
-    fn about_region(&self, response: Response) -> Response {
+    pub(super) fn about_region(&self, response: Response) -> Response {
         let config = self.0.config();
         response.with("MSG_REGION", config.region_id.clone()).with("TRACE_ON", config.trace_on)
     }
@@ -361,7 +358,16 @@ impl OwnedItem {
     }
 }
 
-fn check_name(topic: &str) -> Result<(), Refused> {
+/// startAcceptSendRequestTimeStamp.
+pub(super) fn check_accepts(core: &Core) -> Result<(), Refused> {
+    let until = core.config().start_accept_send_request_timestamp_ms;
+    if until > 0 && core.now_ms() < until {
+        return Err(Refused::system(format!("broker unable to service, until {until}")));
+    }
+    Ok(())
+}
+
+pub(super) fn check_name(topic: &str) -> Result<(), Refused> {
     topics::check_name(topic).map_err(Refused::system)?;
     if topics::is_forbidden(topic) {
         let remark = format!("Sending message to topic[{topic}] is forbidden.");
