@@ -116,7 +116,15 @@ async fn start(env: &Env, loaded: &Loaded) -> Result<Running, StartError> {
         Part::Namesrv => None,
         Part::Standalone | Part::Broker => {
             let own = namesrv.as_ref().map(|names| reachable(names.address).to_string());
-            Some(broker::start(env.clone(), loaded.broker.clone(), own).await?)
+            let mut config = loaded.broker.clone();
+            // Ours hears of new topics and is told again every half minute like any other; told only at the start it
+            // would route to no topic made since, and after two silent minutes to no broker.
+            if let Some(own) = &own
+                && !config.namesrv_addr.contains(own)
+            {
+                config.namesrv_addr.push(own.clone());
+            }
+            Some(broker::start(env.clone(), config, own).await?)
         }
     };
     Ok(Running { broker, namesrv })
