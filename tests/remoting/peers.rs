@@ -1,11 +1,22 @@
 //! Peers that are slow, idle, many or gone; and the end.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use keelmq::remoting::ServerConfig;
+use keelmq::{
+    env::{BoxFuture, Listener, Stream},
+    remoting::{Router, Server, ServerConfig},
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::world::{ECHO, KEPT, LATER, LONG, World, request};
+use crate::world::{ECHO, KEPT, LATER, LONG, Peer, World, request};
 
 #[tokio::test]
 async fn one_who_does_not_read_is_cut_off() {
@@ -150,4 +161,57 @@ async fn a_shutdown_does_not_wait_for_ever() {
     assert_eq!(world.server.connections(), 0);
     // A second one has nothing to do.
     world.server.shutdown(Duration::from_secs(10)).await;
+}
+
+/// Fails a few times before each connection, as a process without free descriptors does.
+struct Failing {
+    listener: Box<dyn Listener>,
+    failures: AtomicUsize,
+}
+
+impl Listener for Failing {
+    fn local_address(&self) -> SocketAddr {
+        self.listener.local_address()
+    }
+
+    fn accept(&self) -> BoxFuture<'_, io::Result<Box<dyn Stream>>> {
+        if self.failures.fetch_add(1, Ordering::SeqCst) % 4 != 3 {
+            return Box::pin(async { Err(io::Error::other("no descriptors left")) });
+        }
+        self.listener.accept()
+    }
+}
+
+#[tokio::test]
+async fn attempts_that_fail_do_not_end_the_accepting() {
+    let world = World::start(ServerConfig::default()).await;
+    let bound = world.env.network.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = bound.local_address();
+    let listener = Box::new(Failing { listener: bound.listen(16).unwrap(), failures: AtomicUsize::new(0) });
+    let _server = world.server.start_beside(listener, Arc::new(Router::new()));
+    for _ in 0..3 {
+        let mut peer = Peer::connect(address).await;
+        peer.send(&request(ECHO, 1, &[], b"")).await;
+        assert_eq!(peer.answer().await.code, 3);
+    }
+}
+
+#[tokio::test]
+async fn two_ports_share_their_limits_but_not_their_end() {
+    let world = World::start(ServerConfig { connections_max: 2, ..ServerConfig::default() }).await;
+    let bound = world.env.network.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = bound.local_address();
+    let fast: Server = world.server.start_beside(bound.listen(16).unwrap(), Arc::new(Router::new()));
+    let mut main_peer = world.connect().await;
+    main_peer.nothing_else().await;
+    let mut fast_peer = Peer::connect(address).await;
+    fast_peer.send(&request(ECHO, 7, &[], b"")).await;
+    assert_eq!(fast_peer.answer().await.code, 3, "its router serves less");
+    assert_eq!((world.server.connections(), fast.connections(), fast.connections_in_all()), (1, 1, 2));
+    assert_ne!(world.server.channels()[0].id(), fast.channels()[0].id());
+    assert_eq!(world.connect().await.hear().await, None, "the limit is for both together");
+    assert_eq!(Peer::connect(address).await.hear().await, None);
+    fast.shutdown(Duration::from_secs(10)).await;
+    assert_eq!(fast_peer.hear().await, None);
+    main_peer.nothing_else().await;
 }

@@ -133,9 +133,7 @@ impl World {
     }
 
     pub async fn connect(&self) -> Peer {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        Peer { stream, buffer: Vec::new() }
+        Peer::connect(self.address).await
     }
 
     /// Waits until `condition` holds; events inside the server have no handle to await.
@@ -201,6 +199,12 @@ pub struct Peer {
 }
 
 impl Peer {
+    pub async fn connect(address: SocketAddr) -> Peer {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Peer { stream, buffer: Vec::new() }
+    }
+
     pub async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
