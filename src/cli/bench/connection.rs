@@ -75,7 +75,7 @@ impl Tally {
         self.last = self.last.max(other.last);
     }
 
-    fn error(&mut self, class: String, count: u64) {
+    pub fn error(&mut self, class: String, count: u64) {
         *self.errors.entry(class).or_default() += count;
     }
 }
@@ -199,7 +199,7 @@ impl Driver<'_> {
             self.slots[slot as usize] = Sent { opaque, at, is_open: true };
             let template = &self.load.templates[self.next_template % self.load.templates.len()];
             self.next_template += 1;
-            template.write(opaque, &mut self.next_key, &mut self.out);
+            template.write(opaque, at, &mut self.next_key, &mut self.out);
         }
         true
     }

@@ -1,9 +1,12 @@
 //! `keelmq bench`: load on any RocketMQ broker, and what it answers how fast. Knows the wire, not how a broker works.
 
+mod ceiling;
 mod connection;
+mod consume;
 mod find;
 mod pace;
 mod produce;
+mod record;
 mod report;
 mod template;
 
@@ -21,6 +24,10 @@ pub struct Bench {
 enum Kind {
     /// Send messages and measure until they are acknowledged
     Produce(Produce),
+    /// Pull a topic's queues as fast as they come
+    Consume(Consume),
+    /// Answer like a broker without storing anything: what this machine could do at most
+    Ceiling(Ceiling),
 }
 
 /// Which broker, and how the result is said.
@@ -97,6 +104,9 @@ struct Produce {
     /// windows allow
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
+    /// Pull the messages as well and measure until they are in a consumer's hands
+    #[arg(long)]
+    end_to_end: bool,
     /// End after this many messages, if that is before the time is over
     #[arg(long, value_name = "N")]
     count: Option<u64>,
@@ -105,9 +115,59 @@ struct Produce {
     header: Header,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum From {
+    First,
+    Last,
+}
+
+#[derive(Debug, Args)]
+struct Consume {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    span: Span,
+    /// Connections, among which the queues are divided
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    connections: u32,
+    /// Topic to read
+    #[arg(long, default_value = "bench")]
+    topic: String,
+    /// Queues to read; without it those of the topic's route, or 4
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    queues: Option<u32>,
+    /// Messages of one pull
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    max: u32,
+    /// Where to begin
+    #[arg(long, value_enum, default_value_t = From::First)]
+    from: From,
+    /// Form of the request headers
+    #[arg(long, value_enum, default_value_t = Header::Json)]
+    header: Header,
+}
+
+#[derive(Debug, Args)]
+struct Ceiling {
+    /// Port to listen on, on loopback; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    port: u16,
+    /// Append every frame to this file and sync it before answering, once for all that came together
+    #[arg(long, value_name = "FILE")]
+    append: Option<std::path::PathBuf>,
+    /// Bytes of a body in the answer to a pull
+    #[arg(long, value_name = "BYTES", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pull_size: u32,
+    /// Messages in the answer to a pull
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pull_count: u32,
+}
+
 /// Runs the load and returns the exit code.
 pub fn run(bench: &Bench) -> i32 {
     match &bench.kind {
         Kind::Produce(produce) => super::on_runtime(|env| produce::run(env, produce)),
+        Kind::Consume(consume) => super::on_runtime(|env| consume::run(env, consume)),
+        Kind::Ceiling(ceiling) => super::on_runtime(|env| ceiling::run(env, ceiling)),
     }
 }

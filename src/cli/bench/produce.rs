@@ -8,15 +8,21 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::mpsc::Receiver;
+
 use super::{
-    Produce,
+    From, Produce,
     connection::{Load, Tally, drive},
+    consume::{Pulls, positions, start_pulls},
     find::{Found, find},
     pace::paces,
     report::{Outcome, Progress},
     template::{Message, Template},
 };
 use crate::{cli::exit, env::Env};
+
+/// Time between two looks at the progress.
+const TICK: Duration = Duration::from_millis(200);
 
 pub async fn run(env: Env, args: &Produce) -> i32 {
     match measure(&env, args).await {
@@ -36,6 +42,10 @@ async fn measure(env: &Env, args: &Produce) -> Result<Outcome, String> {
         None => vec![args.topic.clone()],
         Some(count) => (0..count).map(|number| format!("{}-{number}", args.topic)).collect(),
     };
+    let is_stamped = args.end_to_end;
+    if is_stamped && (args.batch > 1 || args.topics.is_some() || args.size < 8) {
+        return Err("--end-to-end is for one topic, no batches and bodies of 8 bytes or more".to_owned());
+    }
     let found = match &args.target.broker {
         Some(address) => Found { address: address.clone(), queues: 0 },
         None => find(env, &args.target.namesrv, &topics[0]).await?,
@@ -55,6 +65,7 @@ async fn measure(env: &Env, args: &Produce) -> Result<Outcome, String> {
                 queues,
                 born_ms,
                 run,
+                is_stamped,
             };
             templates.push(Template::send(&message, args.header.serialization()));
         }
@@ -89,7 +100,23 @@ async fn measure(env: &Env, args: &Produce) -> Result<Outcome, String> {
     .into_iter();
 
     let used_before = crate::os::processor_time();
-    let (say, mut tallies) = tokio::sync::mpsc::channel::<Tally>(args.connections as usize);
+    let pulls = match is_stamped {
+        false => None,
+        true => {
+            let pulls = Arc::new(Pulls {
+                topic: topics[0].clone(),
+                serialization: args.header.serialization(),
+                count_max: 32,
+                measure_from: load.measure_from,
+                until: load.until,
+                is_stamped,
+                progress: AtomicU64::new(0),
+            });
+            let positions = positions(env, &found.address, &topics[0], queues, From::Last).await?;
+            Some(start_pulls(env, &found.address, &pulls, positions, queues).await?)
+        }
+    };
+    let (say, tallies) = tokio::sync::mpsc::channel::<Tally>(args.connections as usize);
     for (number, stream) in streams.into_iter().enumerate() {
         let (load, clock, say, pace) = (load.clone(), env.clock.clone(), say.clone(), paces.next());
         drop(env.spawner.task("bench connection", async move {
@@ -101,21 +128,12 @@ async fn measure(env: &Env, args: &Produce) -> Result<Outcome, String> {
     drop(say);
 
     let mut progress = Progress::new(args.target.json, warm_up + seconds);
-    let mut total = Tally::new();
-    let mut tick = env.clock.sleep(Duration::from_millis(200));
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut tick => {
-                progress.show(env.clock.monotonic() - start, load.progress.load(Ordering::Relaxed));
-                tick = env.clock.sleep(Duration::from_millis(200));
-            }
-            tally = tallies.recv() => match tally {
-                Some(tally) => total.add(&tally),
-                None => break,
-            }
-        }
-    }
+    let show = || progress.show(env.clock.monotonic() - start, load.progress.load(Ordering::Relaxed));
+    let total = collect(env, tallies, show).await;
+    let end_to_end = match pulls {
+        None => None,
+        Some(tallies) => Some(collect(env, tallies, || ()).await),
+    };
     progress.end();
     let used = crate::os::processor_time().saturating_sub(used_before);
     let measured = total.last.saturating_sub(load.measure_from).min(seconds);
@@ -135,9 +153,29 @@ async fn measure(env: &Env, args: &Produce) -> Result<Outcome, String> {
         elapsed: env.clock.monotonic() - start,
         cpus: env.host.cpus,
         tally: total,
+        end_to_end,
     })
 }
 
-fn seconds(number: f64) -> Result<Duration, String> {
+/// What all connections saw, once each has ended. Calls `tick` from time to time.
+pub async fn collect(env: &Env, mut tallies: Receiver<Tally>, mut tick: impl FnMut()) -> Tally {
+    let mut total = Tally::new();
+    let mut timer = env.clock.sleep(TICK);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut timer => {
+                tick();
+                timer = env.clock.sleep(TICK);
+            }
+            tally = tallies.recv() => match tally {
+                Some(tally) => total.add(&tally),
+                None => return total,
+            }
+        }
+    }
+}
+
+pub fn seconds(number: f64) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number).map_err(|error| format!("{number} seconds: {error}"))
 }

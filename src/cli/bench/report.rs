@@ -57,6 +57,8 @@ pub struct Outcome {
     pub elapsed: Duration,
     pub cpus: usize,
     pub tally: Tally,
+    /// From the moment a message was due until a consumer had it.
+    pub end_to_end: Option<Tally>,
 }
 
 const PERCENTILES: [(&str, f64); 5] = [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9), ("p99.99", 99.99)];
@@ -75,20 +77,20 @@ impl Outcome {
     }
 
     fn json(&self) -> String {
-        let micros = |nanos: u64| nanos as f64 / 1e3;
-        let latency: Vec<String> = PERCENTILES
-            .iter()
-            .map(|(name, at)| format!("\"{name}\":{:.1}", micros(self.tally.latency.value_at_percentile(*at))))
-            .chain([
-                format!("\"max\":{:.1}", micros(self.tally.latency.max())),
-                format!("\"mean\":{:.1}", self.tally.latency.mean() / 1e3),
-            ])
-            .collect();
+        let mut end_to_end = String::new();
+        if let Some(tally) = &self.end_to_end {
+            end_to_end = format!(
+                ",\"end_to_end_us\":{{{}}},\"end_to_end_messages\":{},\"end_to_end_errors\":{}",
+                latencies(tally),
+                tally.messages,
+                tally.errors.values().sum::<u64>()
+            );
+        }
         let errors: Vec<String> =
             self.tally.errors.iter().map(|(class, count)| format!("{}:{count}", quoted(class))).collect();
         format!(
             "{{\"kind\":{},\"broker\":{},\"connections\":{},\"window\":{},\"size\":{},\"batch\":{},\"rate_asked\":{},\
-             \"header\":\"{}\",\"seconds\":{:.3},\"messages\":{},\"messages_per_s\":{:.1},\"latency_us\":{{{}}},\
+             \"header\":\"{}\",\"seconds\":{:.3},\"messages\":{},\"messages_per_s\":{:.1},\"latency_us\":{{{}}}{},\
              \"errors\":{{{}}},\"generator_us_per_message\":{:.3},\"generator_processors\":{:.3}}}\n",
             quoted(self.kind),
             quoted(&self.broker),
@@ -101,7 +103,8 @@ impl Outcome {
             self.measured.as_secs_f64(),
             self.tally.messages,
             self.rate(),
-            latency.join(","),
+            latencies(&self.tally),
+            end_to_end,
             errors.join(","),
             self.processor_us_per_message(),
             self.processors(),
@@ -139,11 +142,13 @@ impl Outcome {
             self.measured.as_secs_f64(),
             self.rate() * f64::from(self.size) / 1e6
         );
-        text += "  latency";
-        for (name, at) in PERCENTILES {
-            text += &format!("   {name} {}", human(self.tally.latency.value_at_percentile(at)));
+        text += &latency_line("latency", &self.tally);
+        if let Some(tally) = &self.end_to_end {
+            text += &latency_line(&format!("in a consumer's hands, {} of them", tally.messages), tally);
+            for (class, count) in &tally.errors {
+                text += &format!("  error of a pull {class}: {count}\n");
+            }
         }
-        text += &format!("   max {}\n", human(self.tally.latency.max()));
         for (class, count) in &self.tally.errors {
             text += &format!("  error {class}: {count}\n");
         }
@@ -156,6 +161,23 @@ impl Outcome {
         );
         text
     }
+}
+
+fn latencies(tally: &Tally) -> String {
+    let micros = |nanos: u64| nanos as f64 / 1e3;
+    let percentile =
+        |(name, at): &(&str, f64)| format!("\"{name}\":{:.1}", micros(tally.latency.value_at_percentile(*at)));
+    let ends =
+        [format!("\"max\":{:.1}", micros(tally.latency.max())), format!("\"mean\":{:.1}", tally.latency.mean() / 1e3)];
+    PERCENTILES.iter().map(percentile).chain(ends).collect::<Vec<_>>().join(",")
+}
+
+fn latency_line(name: &str, tally: &Tally) -> String {
+    let mut line = format!("  {name}");
+    for (name, at) in PERCENTILES {
+        line += &format!("   {name} {}", human(tally.latency.value_at_percentile(at)));
+    }
+    line + &format!("   max {}\n", human(tally.latency.max()))
 }
 
 fn human(nanos: u64) -> String {

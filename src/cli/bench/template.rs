@@ -1,6 +1,6 @@
 //! Requests encoded once, so that sending one is a copy and a few patched bytes: its opaque and its messages' keys.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use crate::protocol::{
     body::batch::BatchItem,
@@ -24,6 +24,8 @@ pub struct Template {
     frame: Vec<u8>,
     opaque: Place,
     keys: Vec<usize>,
+    /// Where a body begins that carries the moment at which it was due.
+    stamp: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +48,8 @@ pub struct Message<'a> {
     pub born_ms: i64,
     /// Makes the keys of two runs differ.
     pub run: u32,
+    /// The first eight bytes of the body are the moment at which it was due, monotonic nanoseconds. Not in a batch.
+    pub is_stamped: bool,
 }
 
 impl Template {
@@ -85,7 +89,10 @@ impl Template {
         } else {
             message.body.to_vec()
         };
-        Self::of(call.with_body(body), serialization)
+        let len = body.len();
+        let mut template = Self::of(call.with_body(body), serialization);
+        template.stamp = message.is_stamped.then(|| template.frame.len() - len);
+        template
     }
 
     /// Any request; its keys are where the mark stands.
@@ -107,11 +114,11 @@ impl Template {
             keys.push(from + at);
             from += at + KEY_DIGITS;
         }
-        Template { frame, opaque, keys }
+        Template { frame, opaque, keys, stamp: None }
     }
 
-    /// Appends the request. `next_key` counts the messages.
-    pub fn write(&self, opaque: i32, next_key: &mut u64, out: &mut Vec<u8>) {
+    /// Appends the request, which was `due`. `next_key` counts the messages.
+    pub fn write(&self, opaque: i32, due: Duration, next_key: &mut u64, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&self.frame);
         let frame = &mut out[start..];
@@ -124,6 +131,9 @@ impl Template {
                     rest /= 10;
                 }
             }
+        }
+        if let Some(at) = self.stamp {
+            frame[at..at + 8].copy_from_slice(&(due.as_nanos() as u64).to_be_bytes());
         }
         for at in &self.keys {
             let mut rest = *next_key;
@@ -150,19 +160,20 @@ mod tests {
         let message = |batch| Message {
             topic: "bench",
             tag: Some("t"),
-            body: b"hello",
+            body: b"hello, w",
             batch,
             queue_id: 3,
             queues: 4,
             born_ms: 1_700_000_000_000,
             run: 0xABCD,
+            is_stamped: batch == 1,
         };
         for serialization in [Serialization::Json, Serialization::Binary] {
             for batch in [1, 3] {
                 let template = Template::send(&message(batch), serialization);
                 let (mut out, mut key) = (Vec::new(), 0xFFu64);
-                template.write(OPAQUE_MIN + 77, &mut key, &mut out);
-                template.write(OPAQUE_MIN + 78, &mut key, &mut out);
+                template.write(OPAQUE_MIN + 77, Duration::from_secs(6), &mut key, &mut out);
+                template.write(OPAQUE_MIN + 78, Duration::from_secs(7), &mut key, &mut out);
                 assert_eq!(key, 0xFF + 2 * u64::from(batch));
                 assert_eq!(out.len(), 2 * template.frame.len());
                 let (content, len) = frame::split(&out, 1 << 24).unwrap().unwrap();
@@ -176,12 +187,12 @@ mod tests {
                 let expect = "UNIQ_KEY\u{1}7F0000010000ABCD0000000000000100\u{2}WAIT\u{1}true\u{2}TAGS\u{1}t";
                 if batch == 1 {
                     assert_eq!(header.properties, Some(expect));
-                    assert_eq!(second.body, b"hello");
+                    assert_eq!(second.body, 7_000_000_000u64.to_be_bytes());
                 } else {
                     let items: Vec<_> = BatchItems::new(second.body).map(Result::unwrap).collect();
                     assert_eq!(items.len(), 3);
                     assert!(items[0].properties.starts_with(b"UNIQ_KEY\x017F0000010000ABCD0000000000000102"));
-                    assert_eq!(items[2].body, b"hello");
+                    assert_eq!(items[2].body, b"hello, w");
                 }
             }
         }
