@@ -9,6 +9,7 @@ pub mod hold;
 pub mod locks;
 pub mod processor;
 pub mod registration;
+pub mod reroute;
 mod routes;
 pub mod subscriptions;
 mod timers;

@@ -1,6 +1,11 @@
 //! Message properties as RocketMQ writes them: name 0x01 value, entries separated by 0x02.
 //!
-//! Malformed entries (no 0x01, an empty name or value) are skipped; a name that stands twice means its last value.
+//! Malformed entries (no 0x01, an empty name or value) are skipped; a name that stands twice means its last value. The
+//! first 0x01 of an entry ends its name: a value may contain more. (Source: MessageDecoder of Apache RocketMQ 4.9.7.)
+
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
 
 pub const NAME_END: u8 = 1;
 pub const ENTRY_END: u8 = 2;
@@ -40,12 +45,6 @@ pub fn entries(text: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     text.split(|byte| *byte == ENTRY_END).filter_map(|entry| {
         let at = entry.iter().position(|byte| *byte == NAME_END)?;
         let (name, value) = (&entry[..at], &entry[at + 1..]);
-        // Java splits the entry on 0x01 and wants exactly two parts, trailing empty ones dropped.
-        let value = match value.iter().position(|byte| *byte == NAME_END) {
-            None => value,
-            Some(end) if value[end..].iter().all(|byte| *byte == NAME_END) => &value[..end],
-            Some(_) => return None,
-        };
         if name.is_empty() || value.is_empty() {
             return None;
         }
@@ -58,15 +57,20 @@ pub fn get<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
     entries(text).filter(|(key, _)| *key == name).last().map(|(_, value)| value)
 }
 
-/// Properties taken apart for rewriting: order of first appearance kept, duplicates collapsed (last value wins),
-/// bad entries gone; rendered without a trailing separator, as 4.9.7's broker does.
+/// Properties taken apart for rewriting: duplicates collapsed (last value wins), bad entries gone; rendered without a
+/// trailing separator and in the order of Java's `HashMap`, as 4.9.7's broker stores them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Properties {
-    entries: Vec<(String, String)>,
+pub struct Properties<'a> {
+    /// In the order of coming: within a bucket that is Java's order, too.
+    entries: SmallVec<[Entry<'a>; 16]>,
+    /// Most entries there ever were: a `HashMap` grows and never shrinks.
+    len_max: usize,
 }
 
-impl Properties {
-    pub fn parse(text: &[u8]) -> Self {
+type Entry<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+impl<'a> Properties<'a> {
+    pub fn parse(text: &'a [u8]) -> Self {
         let mut properties = Properties::default();
         for (name, value) in entries(text) {
             properties.set(name, value);
@@ -75,29 +79,36 @@ impl Properties {
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.entries.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.entries.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
     }
 
-    pub fn set(&mut self, name: &str, value: impl Into<String>) {
-        let value = value.into();
-        match self.entries.iter_mut().find(|(key, _)| key == name) {
+    pub fn set(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
+        let (name, value) = (name.into(), value.into());
+        match self.entries.iter_mut().find(|(key, _)| *key == name) {
             Some(entry) => entry.1 = value,
-            None => self.entries.push((name.to_owned(), value)),
+            None => self.entries.push((name, value)),
         }
+        self.len_max = self.len_max.max(self.entries.len());
     }
 
-    pub fn remove(&mut self, name: &str) -> Option<String> {
+    pub fn remove(&mut self, name: &str) -> Option<Cow<'a, str>> {
         let at = self.entries.iter().position(|(key, _)| key == name)?;
         Some(self.entries.remove(at).1)
     }
 
+    /// In the order of coming.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.entries.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.entries.iter().map(|(name, value)| (&**name, &**value))
     }
 
     pub fn render(&self) -> String {
-        let mut text = String::new();
-        for (name, value) in &self.entries {
+        let mask = self.buckets() - 1;
+        let mut order: SmallVec<[(u32, &Entry<'a>); 16]> =
+            self.entries.iter().map(|entry| (spread(java_hash(&entry.0)) & mask, entry)).collect();
+        order.sort_by_key(|(bucket, _)| *bucket);
+        let bytes = self.entries.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let mut text = String::with_capacity(bytes);
+        for (_, (name, value)) in order {
             if !text.is_empty() {
                 text.push(ENTRY_END as char);
             }
@@ -107,11 +118,30 @@ impl Properties {
         }
         text
     }
+
+    /// Buckets of the `HashMap` that holds as many: 16 at first, doubled when more than three quarters are taken.
+    fn buckets(&self) -> u32 {
+        let mut buckets = 16;
+        while self.len_max > buckets / 4 * 3 {
+            buckets *= 2;
+        }
+        buckets as u32
+    }
+}
+
+/// What `HashMap` makes of a hash before it takes the bucket's number from it.
+fn spread(hash: i32) -> u32 {
+    let hash = hash as u32;
+    hash ^ (hash >> 16)
 }
 
 /// Java's `String.hashCode` (31-polynomial over UTF-16 units), which is what the consume queue keeps of a tag.
 pub fn java_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()))
+    let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(unit.into());
+    if text.is_ascii() {
+        return text.bytes().fold(0, |hash, byte| step(hash, byte.into()));
+    }
+    text.encode_utf16().fold(0, step)
 }
 
 /// What the consume queue keeps for a TAGS value: 0 for none.
@@ -133,8 +163,10 @@ mod tests {
         check("a\u{1}1\u{2}", &[("a", "1")]);
         check("a\u{1}1\u{2}b\u{1}2\u{2}a\u{1}3", &[("a", "1"), ("b", "2"), ("a", "3")]);
         check("a\u{1}\u{2}\u{1}b\u{2}c\u{2}d\u{1}4", &[("d", "4")]);
-        check("a\u{1}b\u{1}c\u{2}d\u{1}4", &[("d", "4")]);
-        check("a\u{1}b\u{1}\u{2}d\u{1}4", &[("a", "b"), ("d", "4")]);
+        check("a\u{1}b\u{1}c\u{2}d\u{1}4", &[("a", "b\u{1}c"), ("d", "4")]);
+        check("a\u{1}b\u{1}\u{2}d\u{1}4", &[("a", "b\u{1}"), ("d", "4")]);
+        check("a\u{1}\u{1}\u{2}d\u{1}4", &[("a", "\u{1}"), ("d", "4")]);
+        check("\u{1}\u{1}b\u{2}\u{2}d\u{1}4", &[("d", "4")]);
     }
 
     #[test]
@@ -144,6 +176,26 @@ mod tests {
         properties.set("c", "x");
         assert_eq!(properties.remove("a").as_deref(), Some("3"));
         assert_eq!(properties.render(), "b\u{1}2\u{2}c\u{1}x");
+    }
+
+    /// Recorded from MessageDecoder of 4.9.7, which writes what its `HashMap` yields.
+    #[test]
+    fn rendering_has_the_order_of_javas_table() {
+        let check = |text: &str, expect: &str| {
+            let raw = |text: &str| text.replace('=', "\u{1}").replace(';', "\u{2}");
+            assert_eq!(Properties::parse(raw(text).as_bytes()).render(), raw(expect), "{text}");
+        };
+        check("", "");
+        check(
+            "k0=v;k16=v;k1=x;TAGS=x;KEYS=y;WAIT=true;UNIQ_KEY=z;CLUSTER=c",
+            "k16=v;k0=v;k1=x;KEYS=y;UNIQ_KEY=z;CLUSTER=c;WAIT=true;TAGS=x",
+        );
+        check(
+            &(0..40).map(|key| format!("k{key}=v;")).collect::<String>(),
+            "k31=v;k30=v;k11=v;k33=v;k10=v;k32=v;k13=v;k35=v;k12=v;k34=v;k15=v;k37=v;k14=v;k36=v;k17=v;k39=v;k16=v;\
+             k38=v;k19=v;k18=v;k0=v;k1=v;k2=v;k3=v;k20=v;k4=v;k5=v;k22=v;k6=v;k21=v;k7=v;k24=v;k8=v;k23=v;k9=v;k26=v;\
+             k25=v;k28=v;k27=v;k29=v",
+        );
     }
 
     #[test]

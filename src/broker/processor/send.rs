@@ -1,6 +1,6 @@
 //! Sends: codes 10, 310, 320. Checks in RocketMQ's order, makes missing topics, appends, maps the outcome.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use smallvec::SmallVec;
 
@@ -8,6 +8,7 @@ use crate::{
     broker::{
         core::Core,
         registration::NEW_TOPIC_WAIT,
+        reroute::{self, Draft},
         topics::{self, AUTO_CREATE_TOPIC, RETRY_PREFIX, Topic},
     },
     model::{
@@ -79,8 +80,9 @@ impl Send {
         if header.batch {
             return self.store_batch(asked, header, queue_id);
         }
-        let (text, waits) = self.stored_properties(header);
-        let message = self.message(asked, header, queue_id, text.as_bytes());
+        let (draft, waits) = self.draft(header, queue_id)?;
+        let text = draft.properties.render();
+        let message = self.message(asked, header, &draft, text.as_bytes());
         match self.0.store.put(&message) {
             Ok(appended) => {
                 let response = self.accepted(queue_id, &[appended]);
@@ -99,7 +101,8 @@ impl Send {
         let items = self.items(asked, header)?;
         let borrowed: SmallVec<[BatchItem<'_>; 32]> =
             items.iter().map(|(item, properties)| BatchItem { properties, ..*item }).collect();
-        let shared = self.message(asked, header, queue_id, &[]);
+        let draft = plain(header, queue_id);
+        let shared = self.message(asked, header, &draft, &[]);
         let mut places = SmallVec::<[Appended; 32]>::new();
         match self.0.store.put_batch(&shared, &borrowed, |appended| places.push(appended)) {
             Ok(()) => {
@@ -160,26 +163,34 @@ impl Send {
         Ok(self.0.env.entropy.below(topic.config.write_queue_nums as u64) as u32)
     }
 
-    /// What is stored of the properties (WAIT out, CLUSTER in), and whether the sender waits for the flush.
-    fn stored_properties(&self, header: &SendMessage<'_>) -> (String, bool) {
-        let mut table = Properties::parse(header.properties.unwrap_or_default().as_bytes());
-        let waits = table.remove(name::WAIT).is_none_or(|wait| !wait.eq_ignore_ascii_case("false"));
-        table.set(name::CLUSTER, self.0.config().broker_cluster_name.clone());
-        (table.render(), waits)
+    /// Where the message goes with which properties (WAIT out, CLUSTER in), and whether the sender waits for the flush.
+    fn draft<'h>(&self, header: &SendMessage<'h>, queue_id: u32) -> Result<(Draft<'h>, bool), Refused> {
+        let config = self.0.config();
+        let mut draft = plain(header, queue_id);
+        draft.properties = Properties::parse(header.properties.unwrap_or_default().as_bytes());
+        draft.properties.set(name::CLUSTER, config.broker_cluster_name.clone());
+        draft.wait = draft.properties.remove(name::WAIT);
+        let waits = draft.wait.as_ref().is_none_or(|wait| !wait.eq_ignore_ascii_case("false"));
+        if config.reject_transaction_message && reroute::is_half(&draft.properties) {
+            let remark = format!("the broker[{}] sending transaction message is forbidden", config.broker_ip1);
+            return Err(Refused::new(response::NO_PERMISSION, remark));
+        }
+        draft.reroute(self.0.store.config().delay_levels_ms.len()).map_err(Refused::system)?;
+        Ok((draft, waits))
     }
 
     fn message<'a>(
         &self,
         asked: &'a Request<'_>,
-        header: &SendMessage<'a>,
-        queue_id: u32,
+        header: &SendMessage<'_>,
+        draft: &'a Draft<'_>,
         properties: &'a [u8],
     ) -> Message<'a> {
         Message {
-            topic: header.topic,
-            queue_id,
+            topic: &draft.topic,
+            queue_id: draft.queue_id,
             flag: header.flag,
-            sys_flag: header.sys_flag,
+            sys_flag: draft.sys_flag,
             born_timestamp: header.born_timestamp,
             born_host: asked.channel.peer(),
             store_host: self.0.store_host,
@@ -231,11 +242,12 @@ impl Send {
             let items = self.items(asked, header)?;
             let items =
                 items.iter().map(|(item, properties)| OwnedItem::of(&BatchItem { properties, ..*item })).collect();
-            let message = self.message(asked, header, queue_id, &[]).to_owned();
+            let message = self.message(asked, header, &plain(header, queue_id), &[]).to_owned();
             Pending { queue_id, message, items: Some(items), waits: true }
         } else {
-            let (text, waits) = self.stored_properties(header);
-            let message = self.message(asked, header, queue_id, text.as_bytes()).to_owned();
+            let (draft, waits) = self.draft(header, queue_id)?;
+            let text = draft.properties.render();
+            let message = self.message(asked, header, &draft, text.as_bytes()).to_owned();
             Pending { queue_id, message, items: None, waits }
         };
         let me = Send(self.0.clone());
@@ -365,6 +377,12 @@ pub(super) fn check_accepts(core: &Core) -> Result<(), Refused> {
         return Err(Refused::system(format!("broker unable to service, until {until}")));
     }
     Ok(())
+}
+
+/// A message that stays where it was sent, without properties.
+fn plain<'h>(header: &SendMessage<'h>, queue_id: u32) -> Draft<'h> {
+    let topic = Cow::Borrowed(header.topic);
+    Draft { topic, queue_id, sys_flag: header.sys_flag, properties: Properties::default(), wait: None }
 }
 
 pub(super) fn check_name(topic: &str) -> Result<(), Refused> {
