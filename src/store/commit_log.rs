@@ -59,6 +59,9 @@ pub enum AppendError {
     /// The pool holds all it may; try again.
     #[error("the transient store pool is exhausted")]
     PoolExhausted,
+    /// The disk is too full; ends when space returns.
+    #[error("{reason}")]
+    DiskFull { reason: Arc<str> },
     /// The store accepts nothing any more.
     #[error("{reason}")]
     Closed { reason: Arc<str> },
@@ -84,7 +87,8 @@ pub struct CommitLog {
     tail: Mutex<Tail>,
     /// Held while staged bytes are written, so that they reach the files in the order of their offsets.
     write: Mutex<Write>,
-    closed: AtomicBool,
+    /// `closed` or `full` is set in the tail.
+    refuses: AtomicBool,
 }
 
 struct Tail {
@@ -97,6 +101,8 @@ struct Tail {
     last_store_timestamp: i64,
     queues: HashMap<String, Vec<u64>>,
     closed: Option<Arc<str>>,
+    /// Why appends are refused for now.
+    full: Option<Arc<str>>,
     /// An emptied buffer, kept for the next run.
     spare: Option<Vec<u8>>,
 }
@@ -153,10 +159,11 @@ impl CommitLog {
                 last_store_timestamp,
                 queues: HashMap::new(),
                 closed: None,
+                full: None,
                 spare: None,
             }),
             write: Mutex::new(Write { unsynced: Vec::new(), started: end.0 }),
-            closed: AtomicBool::new(false),
+            refuses: AtomicBool::new(false),
         })
     }
 
@@ -282,8 +289,9 @@ impl CommitLog {
 
     /// Refuses every further append with `reason`; what was appended goes its way. The first reason stays.
     pub fn close(&self, reason: &str) {
-        self.lock_tail().closed.get_or_insert_with(|| reason.into());
-        self.closed.store(true, Ordering::SeqCst);
+        let mut tail = self.lock_tail();
+        tail.closed.get_or_insert_with(|| reason.into());
+        self.refuses.store(true, Ordering::SeqCst);
     }
 
     /// The disk broke its promise. Final: nobody who waits is acknowledged, nothing is accepted.
@@ -300,12 +308,20 @@ impl CommitLog {
         self.flushed.fail(&reason);
     }
 
+    /// Refuses appends as long as there is a reason, which is said of the disk.
+    pub fn refuse_full(&self, reason: Option<Arc<str>>) {
+        let mut tail = self.lock_tail();
+        tail.full = reason;
+        self.refuses.store(tail.full.is_some() || tail.closed.is_some(), Ordering::SeqCst);
+    }
+
     /// Why appends are refused, if they are.
-    pub fn closed(&self) -> Option<Arc<str>> {
-        if !self.closed.load(Ordering::Relaxed) {
+    pub fn refusal(&self) -> Option<Arc<str>> {
+        if !self.refuses.load(Ordering::Relaxed) {
             return None;
         }
-        self.lock_tail().closed.clone()
+        let tail = self.lock_tail();
+        tail.closed.clone().or_else(|| tail.full.clone())
     }
 
     pub fn last_store_timestamp(&self) -> i64 {
@@ -332,6 +348,9 @@ impl CommitLog {
     fn make_room(&self, tail: &mut Tail, size: u64) -> Result<(), AppendError> {
         if let Some(reason) = &tail.closed {
             return Err(AppendError::Closed { reason: reason.clone() });
+        }
+        if let Some(reason) = &tail.full {
+            return Err(AppendError::DiskFull { reason: reason.clone() });
         }
         let segment_size = self.segments.size();
         if size + record::FILLER_MIN > segment_size {

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::retention::Policy;
+
 /// What an acknowledgement promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlushMode {
@@ -71,6 +73,12 @@ pub struct StoreConfig {
     pub transfer_disk_count: u32,
     /// Bytes of a consume queue looked at for one pull (maxFilterMessageSize).
     pub filter_scan_bytes: u64,
+    /// Which old segments go (and when sends are refused for lack of space)…
+    pub retention: Policy,
+    /// …looked at so often (cleanResourceInterval)…
+    pub retention_interval_ms: u64,
+    /// …the first segment goes so long after a start.
+    pub retention_first_ms: u64,
     /// Delay of each level in milliseconds, level 1 first (messageDelayLevel): the queue of SCHEDULE_TOPIC_XXXX keeps
     /// the time of delivery in place of a tag.
     pub delay_levels_ms: Vec<i64>,
@@ -112,6 +120,9 @@ impl StoreConfig {
             transfer_disk_bytes: 65_536,
             transfer_disk_count: 8,
             filter_scan_bytes: 16_000,
+            retention: Policy::default(),
+            retention_interval_ms: 10_000,
+            retention_first_ms: 60_000,
             delay_levels_ms: [1, 5, 10, 30]
                 .map(|seconds| seconds * 1_000)
                 .into_iter()

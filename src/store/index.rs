@@ -346,14 +346,16 @@ impl Index {
     pub fn log_begins_at(&self, log_min: LogOffset) -> io::Result<()> {
         let mut state = self.lock();
         let newest = state.open.last().map(|file| &file.name).or(state.sealed.keys().next_back()).cloned();
-        let gone = |(name, header): &(&String, &Header)| header.end < log_min && Some(*name) != newest.as_ref();
-        let names: Vec<String> = state.sealed.iter().filter(gone).map(|(name, _)| name.clone()).collect();
+        let sealed = state.sealed.iter().map(|(name, header)| (name.clone(), *header));
+        let gone = |(name, header): &(String, Header)| header.end < log_min && Some(name) != newest.as_ref();
+        let names: Vec<String> = sealed.chain(state.headers()).filter(gone).map(|(name, _)| name).collect();
         for name in names {
             let names_dirty = state.names_dirty;
             self.remove(&mut state, &name)?;
             // A name that comes back after a power cut harms nobody: what its entries point at is gone.
             state.names_dirty = names_dirty;
             state.sealed.remove(&name);
+            state.open.retain(|file| file.name != name);
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ pub mod read;
 pub mod record;
 pub mod recovery;
 pub mod reput;
+pub mod retention;
 pub mod segment;
 pub mod stop;
 mod upkeep;
@@ -37,6 +38,7 @@ use self::{
     queue_files::QueueFiles,
     queues::Queues,
     reput::{Dispatcher, Reput},
+    retention::{Policy, Retainer},
     segment::Segments,
     stop::{Stop, Stopping},
     upkeep::Upkeep,
@@ -61,6 +63,7 @@ pub struct MessageStore {
     flush: Arc<Flush>,
     reput: Arc<Reput>,
     queues: Arc<Queues>,
+    retainer: Arc<Retainer>,
     recovered: Recovered,
     services: Mutex<Option<Services>>,
     _lock: Box<dyn Held>,
@@ -157,7 +160,9 @@ impl MessageStore {
             abort,
             boundaries: [check_from, derived].into(),
         };
-        let services = start(&env.spawner, &log, &flush, &reput, upkeep);
+        let retainer =
+            Retainer::new(storage.clone(), env.clock.clone(), log.clone(), reput.clone(), &queue_root, &config);
+        let services = start(&env.spawner, &log, &flush, &reput, &retainer, upkeep);
         Ok(Arc::new(MessageStore {
             config,
             clock: env.clock.clone(),
@@ -166,6 +171,7 @@ impl MessageStore {
             flush,
             reput,
             queues,
+            retainer,
             recovered,
             services: Mutex::new(Some(services)),
             _lock: lock,
@@ -295,7 +301,34 @@ impl MessageStore {
 
     /// Why sends are refused, if they are: a failed disk, a shutdown, or a full disk in front of the next segment.
     pub fn refusal(&self) -> Option<Arc<str>> {
-        self.log.closed()
+        self.log.refusal()
+    }
+
+    /// Another choice of what may go and when; holds from now on.
+    pub fn set_retention(&self, policy: Policy) {
+        self.retainer.set_policy(policy);
+    }
+
+    /// Lets expired segments go now, whatever the hour; it is tried for some rounds.
+    pub fn delete_expired(&self) {
+        self.retainer.ask();
+    }
+
+    /// Takes queue and index files away that hold nothing of the log any more. A queue's last file stays: it knows what
+    /// the next message's offset is.
+    pub fn clean_expired_queues(&self) -> std::io::Result<()> {
+        self.retainer.follow()
+    }
+
+    /// Removes the queues of topics for which `is_known` is false; the names of those removed.
+    pub fn remove_unused_topics(&self, is_known: impl Fn(&str) -> bool) -> std::io::Result<Vec<String>> {
+        let mut unused: Vec<String> = self.queues.all().iter().map(|queue| queue.topic.to_string()).collect();
+        unused.dedup();
+        unused.retain(|topic| topic != reput::SCHEDULE_TOPIC && !is_known(topic));
+        for topic in &unused {
+            self.remove_topic(topic)?;
+        }
+        Ok(unused)
     }
 
     /// Removes a topic's queues; its records stay in the log until retention takes them.
@@ -343,6 +376,7 @@ fn start(
     log: &Arc<CommitLog>,
     flush: &Arc<Flush>,
     reput: &Arc<Reput>,
+    retainer: &Arc<Retainer>,
     upkeep: Upkeep,
 ) -> Services {
     let (others, stopping) = Stop::new();
@@ -350,7 +384,8 @@ fn start(
     let mut tasks = vec![
         spawner.service("allocator", log.allocator.clone().run(stopping.clone())),
         spawner.service("flush", flush.clone().run(stopping.clone())),
-        spawner.service("reput", run_reput(reput.clone(), log.clone(), stopping)),
+        spawner.service("reput", run_reput(reput.clone(), log.clone(), stopping.clone())),
+        spawner.service("retention", retainer.clone().run(stopping)),
     ];
     tasks.shrink_to_fit();
     Services { upkeep: (stop_upkeep, spawner.service("upkeep", upkeep.run(upkeep_stopping))), others, tasks }

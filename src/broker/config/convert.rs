@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use super::{Config, FlushDiskType, MIB};
 use crate::{
     env::Host,
+    model::settings::value::hours_of_day,
     remoting::ServerConfig,
-    store::{FlushMode, StoreConfig},
+    store::{FlushMode, StoreConfig, retention::Policy},
 };
 
 /// Bytes of a page, which RocketMQ's `…LeastPages` count.
@@ -73,8 +74,25 @@ impl Config {
             transfer_disk_bytes: self.max_transfer_bytes_on_message_in_disk,
             transfer_disk_count: self.max_transfer_count_on_message_in_disk,
             filter_scan_bytes: self.max_filter_message_size_bytes,
+            retention: self.retention(),
+            retention_interval_ms: self.clean_resource_interval_ms,
             delay_levels_ms: self.delay_levels_ms().into_iter().map(|delay| delay as i64).collect(),
             ..StoreConfig::new(root)
+        }
+    }
+
+    /// Which segments may go, and when; `MessageStore::set_retention` takes a changed one.
+    pub fn retention(&self) -> Policy {
+        Policy {
+            age_max_ms: (self.file_reserved_time_h as i64).saturating_mul(3_600_000),
+            hours: hours_of_day(&self.delete_when).unwrap_or_default().into_iter().map(u32::from).collect(),
+            expired_above_percent: self.disk_max_used_space_ratio,
+            forced_above_percent: self.disk_space_clean_forcibly_ratio,
+            forced: self.clean_file_forcibly_enable,
+            refuse_above_percent: self.disk_space_warning_level_ratio,
+            free_min_bytes: self.disk_free_min_bytes,
+            batch_max: self.delete_file_batch_max as usize,
+            pause_ms: self.delete_commit_log_files_interval_ms,
         }
     }
 }

@@ -355,6 +355,7 @@ impl Send {
                 let remark = "[REJECTREQUEST]system busy, start flow control for a while";
                 Refused::new(response::SYSTEM_BUSY, remark)
             }
+            AppendError::DiskFull { reason } => Refused::new(response::SERVICE_NOT_AVAILABLE, reason.to_string()),
             AppendError::Closed { reason } => unavailable(reason),
         }
     }
