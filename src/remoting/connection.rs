@@ -56,8 +56,8 @@ pub(super) enum Ended {
     #[error("the peer took nothing of {queued} bytes for {for_ms} ms")]
     Stalled { queued: usize, for_ms: u128 },
     #[error(
-        "all connections together hold more than `memory_max_bytes` and this one kept {held} bytes of an unfinished frame \
-         for {for_ms} ms"
+        "all connections together hold more than `memory_max_bytes`, and this one has kept {held} bytes of an unfinished \
+         frame for {for_ms} ms"
     )]
     Starved { held: usize, for_ms: u128 },
     #[error("it began with 0x16, a TLS handshake; TLS is not served yet: let the client connect without it")]
@@ -107,8 +107,9 @@ struct State {
     last_activity: Duration,
     /// Since then the peer has taken nothing.
     stalled_since: Option<Duration>,
-    /// Since then nothing was read because all connections together hold too much memory.
-    starved_since: Option<Duration>,
+    last_read: Duration,
+    /// Nothing is read because all connections together hold too much memory.
+    starved: bool,
     /// A `Kept` answer arose since the promise's `turn_end` was last called.
     appended: bool,
     has_begun: bool,
@@ -133,7 +134,8 @@ impl<P: Unpin> Connection<P> {
             timer: None,
             last_activity: now,
             stalled_since: None,
-            starved_since: None,
+            last_read: now,
+            starved: false,
             appended: false,
             has_begun: false,
             ending: None,
@@ -211,19 +213,22 @@ impl State {
         if self.now.saturating_sub(self.last_activity) >= bounds.idle_close {
             return Some(Ended::Idle(bounds.idle_close.as_secs()));
         }
-        let too_long = |since: Option<Duration>| {
-            since.map(|since| self.now.saturating_sub(since)).filter(|stalled| *stalled >= bounds.write_stall_close)
-        };
-        if let Some(stalled) = too_long(self.stalled_since) {
-            return Some(Ended::Stalled { queued: self.output.queued(), for_ms: stalled.as_millis() });
+        if let Some(since) = self.stalled_since
+            && self.now.saturating_sub(since) >= bounds.write_stall_close
+        {
+            let for_ms = self.now.saturating_sub(since).as_millis();
+            return Some(Ended::Stalled { queued: self.output.queued(), for_ms });
         }
-        // Others must not wait for one that sends the beginning of a large frame and never its end.
-        match too_long(self.starved_since) {
-            Some(starved) if self.input.held() > scratch::READ_BYTES => {
-                Some(Ended::Starved { held: self.input.held(), for_ms: starved.as_millis() })
-            }
-            _ => None,
-        }
+        // Nobody is read while memory is full: then one that sent the beginning of a large frame and nothing since must
+        // not keep all others waiting. It may itself be among those that are not read, or be waiting for its peer.
+        let quiet = self.now.saturating_sub(self.last_read);
+        let is_hoarding = self.is_within_large_frame() && quiet >= bounds.write_stall_close;
+        (is_hoarding && !self.common.limits.has_memory())
+            .then(|| Ended::Starved { held: self.input.held(), for_ms: quiet.as_millis() })
+    }
+
+    fn is_within_large_frame(&self) -> bool {
+        self.input.held() > scratch::READ_BYTES
     }
 
     /// The earliest moment at which `on_timers` or a kept answer has something to do.
@@ -233,8 +238,13 @@ impl State {
         if let Some(since) = self.stalled_since {
             due = due.min(since + bounds.write_stall_close);
         }
-        if self.starved_since.is_some() {
+        if self.starved {
             due = due.min(self.now + MEMORY_RETRY);
+        }
+        if self.is_within_large_frame() {
+            let quiet = self.last_read + bounds.write_stall_close;
+            // One that was allowed to stay because there was memory is looked at again.
+            due = due.min(if quiet > self.now { quiet } else { self.now + bounds.write_stall_close });
         }
         if let Some(deadline) = self.kept.deadline() {
             due = due.min(deadline);
@@ -310,12 +320,8 @@ impl State {
     }
 
     fn may_read(&mut self) -> bool {
-        if !self.common.limits.has_memory() {
-            self.starved_since.get_or_insert(self.now);
-            return false;
-        }
-        self.starved_since = None;
-        self.is_within_bounds()
+        self.starved = !self.common.limits.has_memory();
+        !self.starved && self.is_within_bounds()
     }
 
     fn read(
@@ -352,7 +358,7 @@ impl State {
                 };
             }
         }
-        self.last_activity = self.now;
+        self.on_read();
         if !self.has_begun {
             self.has_begun = true;
             if buffer[0] == TLS_HANDSHAKE {
@@ -373,8 +379,13 @@ impl State {
         outcome
     }
 
-    fn on_large_read(&mut self, frames_left: &mut usize) -> Result<(), Ended> {
+    fn on_read(&mut self) {
         self.last_activity = self.now;
+        self.last_read = self.now;
+    }
+
+    fn on_large_read(&mut self, frames_left: &mut usize) -> Result<(), Ended> {
+        self.on_read();
         let (size_max, now) = (self.common.bounds.frame_size_max_bytes, self.now);
         let mut input = std::mem::take(&mut self.input);
         let (router, channel) = (self.common.router.clone(), self.channel.clone());
