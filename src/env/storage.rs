@@ -67,6 +67,7 @@ pub struct Entry {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
+    /// Used and free; without what is kept back for the superuser.
     pub total_bytes: u64,
     pub free_bytes: u64,
 }

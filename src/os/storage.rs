@@ -109,7 +109,9 @@ impl Storage for Disk {
         // A store that does not exist yet will live where its nearest existing ancestor lives.
         let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
         let about = statvfs(existing).map_err(|error| at(existing, "cannot ask for the space of")(error.into()))?;
-        Ok(Space { total_bytes: about.f_blocks * about.f_frsize, free_bytes: about.f_bavail * about.f_frsize })
+        // As `df` and RocketMQ count: blocks kept back for the superuser are neither used nor free.
+        let total = about.f_blocks.saturating_sub(about.f_bfree) + about.f_bavail;
+        Ok(Space { total_bytes: total * about.f_frsize, free_bytes: about.f_bavail * about.f_frsize })
     }
 }
 
