@@ -15,7 +15,7 @@ use crate::{
     plan::{Plan, Scene},
     run,
     scene::{Outcome, lock},
-    scene_store,
+    scene_broker, scene_store,
     trace::Trace,
 };
 
@@ -32,7 +32,7 @@ pub fn run_plan(plan: &Plan, print: bool) -> Outcome {
         let trace = Trace::new(print);
         match plan.scene {
             Scene::Store => scene_store::run(plan, trace).await,
-            Scene::Broker => Outcome::default(),
+            Scene::Broker => scene_broker::run(plan, trace).await,
         }
     });
     outcome.unwrap_or_else(|said| Outcome {

@@ -24,11 +24,15 @@ pub mod run;
 #[cfg(madsim)]
 pub mod scene;
 #[cfg(madsim)]
+pub mod scene_broker;
+#[cfg(madsim)]
 pub mod scene_store;
 #[cfg(madsim)]
 pub mod suite;
 #[cfg(madsim)]
 pub mod time;
+#[cfg(madsim)]
+pub mod wire_client;
 #[cfg(madsim)]
 pub mod world;
 

@@ -1,0 +1,145 @@
+//! A client's end of the remoting protocol, as plain as can be: requests out, answers by opaque, everything that comes
+//! without having been asked for noticed. Knows frames and commands, not what they mean.
+
+use std::{collections::BTreeMap, collections::BTreeSet, io, time::Duration};
+
+use keelmq::{
+    env::{Env, Stream, timeout},
+    protocol::{
+        command::{self, Call, Serialization},
+        frame,
+    },
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const FRAME_MAX: usize = 16 << 20;
+
+/// An answer, owned.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub code: i32,
+    pub remark: String,
+    pub fields: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn number(&self, name: &str) -> Option<i64> {
+        self.fields.get(name).and_then(|value| value.parse().ok())
+    }
+}
+
+pub struct WireClient {
+    stream: Box<dyn Stream>,
+    input: Vec<u8>,
+    next_opaque: i32,
+    /// Asked and not answered yet, in time or not.
+    open: BTreeSet<i32>,
+    serialization: Serialization,
+    /// What the peer did wrong, for the model.
+    pub wrong: Vec<String>,
+    /// Requests that came from the peer.
+    pub pushed: Vec<i32>,
+}
+
+impl WireClient {
+    pub async fn connect(env: &Env, address: &str, serialization: Serialization) -> io::Result<WireClient> {
+        let stream = timeout(&*env.clock, Duration::from_secs(3), env.network.connect(address)).await;
+        let stream = stream.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        Ok(WireClient {
+            stream,
+            input: Vec::new(),
+            next_opaque: 1,
+            open: BTreeSet::new(),
+            serialization,
+            wrong: Vec::new(),
+            pushed: Vec::new(),
+        })
+    }
+
+    pub async fn call(&mut self, env: &Env, call: Call, limit: Duration) -> io::Result<Option<Answer>> {
+        Ok(self.call_all(env, &[call], limit).await?.pop().flatten())
+    }
+
+    /// Sends all requests at once and collects their answers, in whatever order; `None` for one that did not come in
+    /// time. The connection can go on afterwards.
+    pub async fn call_all(&mut self, env: &Env, calls: &[Call], limit: Duration) -> io::Result<Vec<Option<Answer>>> {
+        let mut out = Vec::new();
+        let first = self.next_opaque;
+        for call in calls {
+            command::encode_call(call, self.next_opaque, false, self.serialization, &mut out);
+            self.open.insert(self.next_opaque);
+            self.next_opaque += 1;
+        }
+        let mut answers = vec![None; calls.len()];
+        let exchange = async {
+            self.stream.write_all(&out).await?;
+            while answers.iter().any(Option::is_none) {
+                let (opaque, answer) = self.next_answer().await?;
+                if let Some(slot) = usize::try_from(opaque - first).ok().and_then(|at| answers.get_mut(at)) {
+                    *slot = Some(answer);
+                }
+            }
+            Ok(())
+        };
+        match timeout(&*env.clock, limit, exchange).await {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(())) | Err(_) => Ok(answers),
+        }
+    }
+
+    async fn next_answer(&mut self) -> io::Result<(i32, Answer)> {
+        loop {
+            if let Some(found) = self.take_frame()? {
+                return Ok(found);
+            }
+            let mut buffer = [0; 4096];
+            let count = self.stream.read(&mut buffer).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.input.extend_from_slice(&buffer[..count]);
+        }
+    }
+
+    /// The next answer among the bytes read.
+    fn take_frame(&mut self) -> io::Result<Option<(i32, Answer)>> {
+        loop {
+            let garbage = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+            let (content, size) = match frame::split(&self.input, FRAME_MAX) {
+                Ok(Some(found)) => found,
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    self.wrong.push(format!("what came is no frame: {error}"));
+                    return Err(garbage(error.to_string()));
+                }
+            };
+            let decoded = match command::decode(content) {
+                Ok(decoded) => decoded,
+                Err(error) => {
+                    self.wrong.push(format!("what came is no command: {error}"));
+                    return Err(garbage(error.to_string()));
+                }
+            };
+            let found = decoded.is_response().then(|| {
+                let answer = Answer {
+                    code: decoded.code,
+                    remark: decoded.remark.as_deref().unwrap_or("").to_owned(),
+                    fields: decoded.fields.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+                    body: decoded.body.to_vec(),
+                };
+                (decoded.opaque, answer)
+            });
+            let code = decoded.code;
+            drop(decoded);
+            self.input.drain(..size);
+            match found {
+                Some((opaque, answer)) if self.open.remove(&opaque) => return Ok(Some((opaque, answer))),
+                Some((opaque, _)) => {
+                    self.wrong.push(format!("an answer to {opaque}, which was not asked or was answered before"))
+                }
+                None => self.pushed.push(code),
+            }
+        }
+    }
+}
