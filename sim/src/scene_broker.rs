@@ -72,6 +72,13 @@ struct Run {
     first_refusal: Mutex<Option<String>>,
 }
 
+impl Run {
+    /// What a client saw, in the trace.
+    fn note(&self, what: &'static str, text: &str, a: u64, b: u64) {
+        self.trace.event(self.clients.clock.time.now_ns(), self.clients.node, what, text, a, b);
+    }
+}
+
 #[derive(Debug)]
 enum End {
     Stopped,
@@ -737,6 +744,7 @@ async fn consume_connected(
 
 /// Looks at what a pull brought; where to go on.
 fn pulled(run: &Run, index: usize, topic: &str, offset: i64, answer: &Answer) -> Option<i64> {
+    run.note("pull answered", &format!("{topic} {}", answer.remark), offset as u64, answer.code as u64);
     let next = answer.number("nextBeginOffset");
     match answer.code {
         response::SUCCESS => {
