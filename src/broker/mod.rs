@@ -101,6 +101,11 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
         path: config_directory.display().to_string(),
         reason: error.to_string(),
     })?;
+    // The directory's own name, and the names in it that a process before this one may have left unsynced: what is
+    // loaded below counts as durable.
+    for directory in [Path::new(&config.store_path_root_dir), &config_directory] {
+        env.storage.sync_dir(directory).await.map_err(OpenError::from)?;
+    }
     let writer = ConfigWriter::new(env.storage.clone(), env.clock.clone());
     let topics = Topics::load(&*env.storage, &writer, &config_directory.join("topics.json"))?;
     let groups = Subscriptions::load(&*env.storage, &writer, &config_directory.join("subscriptionGroup.json"))?;

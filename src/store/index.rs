@@ -10,11 +10,11 @@ use std::{
 };
 
 use super::{
-    index_file::{Header, IndexFile, KeyHash, Shape, View},
+    index_file::{HEADER_BYTES, Header, IndexFile, KeyHash, Shape, View},
     record::Record,
 };
 use crate::{
-    env::{Clock, File, Storage, SyncFailed, storage::Entry},
+    env::{Clock, File, Open, Storage, SyncFailed, storage::Entry},
     model::{LogOffset, message::sys_flag, properties},
 };
 
@@ -114,7 +114,7 @@ impl Index {
         let Entry { name, len, .. } = entry;
         let path = self.directory.join(&name);
         if len != self.shape.file_bytes() {
-            if len == 0 {
+            if len == 0 || (len < self.shape.file_bytes() && self.was_never_synced(&path, len, trust)?) {
                 return self.remove(state, &name);
             }
             let text = format!(
@@ -146,6 +146,16 @@ impl Index {
             }
         };
         self.keep(state, file)
+    }
+
+    /// Whether a power cut took the length of a file that no checkpoint covers yet: the log still has all of it.
+    fn was_never_synced(&self, path: &Path, len: u64, trust: Trust) -> io::Result<bool> {
+        let (Trust::Below(below) | Trust::Perhaps(below)) = trust else { return Ok(false) };
+        if len < HEADER_BYTES {
+            return Ok(true);
+        }
+        let header = Header::decode(&self.storage.open(path, Open::ReadOnly)?.read_cold(0..HEADER_BYTES)?);
+        Ok(header.count <= 1 || header.begin >= below)
     }
 
     /// Takes a loaded file in behind the others; one without entries goes.

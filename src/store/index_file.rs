@@ -22,7 +22,7 @@ use crate::{
     model::LogOffset,
 };
 
-const HEADER_BYTES: u64 = 40;
+pub const HEADER_BYTES: u64 = 40;
 const ENTRY_BYTES: u64 = 20;
 /// The front of the file is kept and written in pages of so many bytes.
 const PAGE_BYTES: u64 = 4_096;
@@ -76,7 +76,7 @@ impl Header {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Self {
+    pub fn decode(bytes: &[u8]) -> Self {
         let long = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
         Header {

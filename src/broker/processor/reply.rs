@@ -148,7 +148,11 @@ impl Reply {
         }
     }
 
-    async fn store(&self, topic: &crate::broker::topics::Topic, message: &OwnedMessage) -> Result<(String, i64), String> {
+    async fn store(
+        &self,
+        topic: &crate::broker::topics::Topic,
+        message: &OwnedMessage,
+    ) -> Result<(String, i64), String> {
         self.0.topics.durable(topic).await.map_err(|failed| failed.to_string())?;
         let stored = self.0.store.put_kept(&message.borrow()).await.map_err(|error| error.to_string())?;
         let id = OffsetMessageId { store_host: self.0.store_host, offset: stored.offset };

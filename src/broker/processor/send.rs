@@ -141,7 +141,12 @@ impl Send {
             .collect()
     }
 
-    pub(super) fn check_topic(&self, asked: &Request<'_>, header: &SendMessage<'_>, topic: &Topic) -> Result<u32, Refused> {
+    pub(super) fn check_topic(
+        &self,
+        asked: &Request<'_>,
+        header: &SendMessage<'_>,
+        topic: &Topic,
+    ) -> Result<u32, Refused> {
         let config = self.0.config();
         if config.broker_permission & perm::WRITE == 0 && topic.config.order {
             let remark = format!("the broker[{}] sending message is forbidden", config.broker_ip1);
