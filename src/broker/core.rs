@@ -9,6 +9,7 @@ use super::{
     clients::{Clients, ToTell},
     config::Config,
     consumer_offsets::ConsumerOffsets,
+    delay::Delay,
     hold::Hold,
     locks::QueueLocks,
     registration::Registration,
@@ -31,6 +32,7 @@ pub struct Core {
     pub topics: Topics,
     pub groups: Subscriptions,
     pub offsets: ConsumerOffsets,
+    pub delay: Arc<Delay>,
     pub clients: Clients,
     pub locks: QueueLocks,
     pub hold: Arc<Hold>,
@@ -47,6 +49,7 @@ impl Core {
         topics: Topics,
         groups: Subscriptions,
         offsets: ConsumerOffsets,
+        delay: Arc<Delay>,
         registration: Arc<Registration>,
     ) -> Arc<Self> {
         Arc::new(Core {
@@ -56,6 +59,7 @@ impl Core {
             topics,
             groups,
             offsets,
+            delay,
             clients: Clients::new(config.clients_max),
             locks: QueueLocks::new(config.queue_locks_max),
             hold: Arc::new(Hold::new(config.held_pulls_max)),

@@ -5,6 +5,7 @@ pub mod clients;
 pub mod config;
 pub mod consumer_offsets;
 pub mod core;
+pub mod delay;
 pub mod hold;
 pub mod locks;
 pub mod processor;
@@ -27,6 +28,7 @@ use self::{
     config::{Config, Misfit},
     consumer_offsets::ConsumerOffsets,
     core::Core,
+    delay::Delay,
     processor::pull::Pull,
     registration::Registration,
     subscriptions::Subscriptions,
@@ -112,6 +114,9 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
     let queue_max = |topic: &str, queue: u32| store.max_offset(topic, queue).0 as i64;
     let offsets_path = config_directory.join("consumerOffset.json");
     let offsets = ConsumerOffsets::load(&*env.storage, &writer, &offsets_path, config.consumer_offsets_max, queue_max)?;
+    let level_max = |queue: u32| store.max_offset(topics::SCHEDULE_TOPIC, queue).0;
+    let delay_path = config_directory.join("delayOffset.json");
+    let delay = Delay::load(&*env.storage, &writer, &delay_path, &store.config().delay_levels_ms, level_max)?;
     for topic in boot_topics(&config) {
         topics.ensure(topic, env.clock.wall_ms());
     }
@@ -127,12 +132,15 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
         format!("{}:{ha_port}", config.broker_ip2),
     );
     let server_config = config.server();
-    let core = Core::new(env.clone(), config, store_host, store, topics, groups, offsets, registration);
+    let core = Core::new(env.clone(), config, store_host, store, topics, groups, offsets, delay, registration);
 
     let (writing, stopping) = Stop::new();
     let writer_task = env.spawner.service("config writer", writer.run(stopping));
-    let hold = core.hold.clone();
-    core.store.on_arrival(Box::new(move |arrival| hold.arrived(arrival)));
+    let (hold, delay) = (core.hold.clone(), core.delay.clone());
+    core.store.on_arrival(Box::new(move |arrival| {
+        hold.arrived(arrival);
+        delay.arrived(arrival);
+    }));
     let (timers, stopping) = Stop::new();
     let timer_tasks = start_timers(&core, stopping);
 
@@ -219,6 +227,7 @@ impl Broker {
         let (main, fast) = (self.main.shutdown(drain), self.fast.shutdown(drain));
         tokio::join!(biased; main, fast);
         timers::persist_offsets(&self.core).await;
+        timers::persist_delay_offsets(&self.core).await;
         self.core.store.shutdown(drain.max(Duration::from_secs(1))).await;
         self.writing.stop();
         if let Some(writer) = writer {
@@ -239,8 +248,12 @@ fn start_timers(core: &Arc<Core>, stopping: Stopping) -> Vec<Task> {
     let max_of = move |topic: &str, queue: u32| store.max_offset(topic, queue).0 as i64;
     let hold =
         core.hold.clone().run(core.env.clock.clone(), stopping.clone(), max_of, move |held| pull.answer_held(held));
+    let look_ms_max = core.config().delay_scan_interval_ms;
+    let delay = core.delay.clone().run(core.store.clone(), core.env.clock.clone(), look_ms_max, stopping.clone());
     vec![
         spawner.task("hold", hold),
+        spawner.task("delay", delay),
+        spawner.task("delay offsets", timers::delay_offsets(core.clone(), stopping.clone())),
         spawner.task("offsets", timers::offsets(core.clone(), stopping.clone())),
         spawner.task("clients", timers::clients(core.clone(), stopping)),
     ]

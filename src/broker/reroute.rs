@@ -128,12 +128,7 @@ mod tests {
         check(
             "TRAN_MSG=true;DELAY=1",
             4,
-            Ok((
-                "SCHEDULE_TOPIC_XXXX",
-                0,
-                0,
-                "TRAN_MSG=true;DELAY=1;REAL_TOPIC=RMQ_SYS_TRANS_HALF_TOPIC;REAL_QID=0",
-            )),
+            Ok(("SCHEDULE_TOPIC_XXXX", 0, 0, "TRAN_MSG=true;DELAY=1;REAL_TOPIC=RMQ_SYS_TRANS_HALF_TOPIC;REAL_QID=0")),
         );
     }
 }

@@ -32,6 +32,31 @@ pub async fn persist_offsets(core: &Core) {
     }
 }
 
+/// Keeps the progress of delayed messages every flushDelayOffsetInterval.
+pub async fn delay_offsets(core: Arc<Core>, mut stopping: Stopping) {
+    let interval = Duration::from_millis(core.config().flush_delay_offset_interval_ms);
+    loop {
+        let tick = core.env.clock.sleep(interval);
+        tokio::select! { biased; () = stopping.stopped() => return, () = tick => {} }
+        persist_delay_offsets(&core).await;
+    }
+}
+
+/// Writes the progress of this moment, once what was delivered is durable: else a power cut could take a message that
+/// its level has left behind.
+pub async fn persist_delay_offsets(core: &Core) {
+    if !core.delay.take_snapshot() {
+        return;
+    }
+    if let Err(error) = core.store.flush_all().await {
+        tracing::error!("the progress of delayed messages is not stored: {error}");
+        return;
+    }
+    if let Err(failed) = core.delay.persist().await {
+        tracing::error!("the progress of delayed messages is not stored: {failed}");
+    }
+}
+
 /// Closes connections whose client sent no heartbeat for channelExpiredTimeout, forgets expired locks.
 pub async fn clients(core: Arc<Core>, mut stopping: Stopping) {
     loop {

@@ -188,7 +188,7 @@ settings! {
         upkeep_behind_max_bytes: u64 = 256 * MIB; "upkeepBehindMaxBytes", bytes(4 * KIB, 1 << 50), AtStart, "KeelMQ: what recovery may have to read; more of it makes queues and checkpoint be synced early";
         check_behind_bytes: u64 = 32 * MIB; "checkBehindBytes", bytes(0, 1 << 50), AtStart, "KeelMQ: how much of what is known to be durable a start looks at for damage, at least";
         segment_wait_ms_max: u64 = 5_000; "segmentWaitMaxMs", ms(1, DAY_MS), AtStart, "KeelMQ: how long an append waits for the next segment";
-        delay_scan_interval_ms: u64 = 100; "delayScanIntervalMs", ms(1, 60_000), AtStart, "KeelMQ: time between looks at a delay level that is not due";
+        delay_scan_interval_ms: u64 = 1_000; "delayScanIntervalMs", ms(1, 60_000), AtStart, "KeelMQ: longest time between looks at messages that wait, for the wall clock may jump";
         drain_ms: u64 = 5_000; "drainMs", ms(0, DAY_MS), AtStart, "KeelMQ: how long requests under way may take when stopping";
         open_files_max: usize = 1_024; "openFilesMax", count(16, 1_000_000), AtStart, "KeelMQ: consume queue files held open";
         disk_free_min_bytes: u64 = 64 * MIB; "diskFreeMinBytes", bytes(0, 1 << 50), AtRunTime, "KeelMQ: free space below which sends are refused";
