@@ -61,7 +61,9 @@ const DOORS: &[(&str, &[&str], &str)] = &[
     ("tokio::runtime", &["os", "cli", "main"], "only the binary has a runtime; take what you need of `env`"),
     ("tokio::signal", &["os", "cli", "main"], "only the binary hears signals; take a future that says stop"),
     ("rand", &["os"], "ask `env::Entropy`"),
-    ("chrono", &["os"], "ask `env::Clock::utc_offset_s`"),
+    // Its calendar is arithmetic and open to all; its clocks and time zones are the world's.
+    ("chrono::Local", &["os"], "ask `env::Clock::utc_offset_s`"),
+    ("chrono::Utc", &["os"], "ask `env::Clock::wall_ms`"),
     ("libc", &["os"], "the kernel is reached through `env`"),
     ("memmap2", &["os"], "files are reached through `env::Storage`"),
     ("rustix", &["os"], "the kernel is reached through `env`"),
@@ -511,6 +513,11 @@ fn the_world_is_behind_doors() {
     check("broker", "use tokio::sync::mpsc;\nfn f() { tokio::spawn(x); }", &[(2, "env::Spawner")]);
     check("broker", "fn f() { tokio::task::spawn_blocking(x); rand::random() }", &[(1, "`rand`"), (1, "env::Spawner")]);
     check("cli", "use tokio::{runtime::Builder, signal::unix};\nuse tokio::time::sleep;", &[(2, "env::Clock")]);
+    check(
+        "store",
+        "use chrono::{DateTime, Local};\nfn f() { chrono::Utc::now(); }",
+        &[(1, "utc_offset"), (2, "wall_ms")],
+    );
     check("os", "use std::{fs, thread};\nuse tokio::net::TcpStream;", &[]);
     check("remoting", "thread_local! { static X: u8 = 1; }\nlet thread = 1; let fs = random;", &[]);
 }
