@@ -295,7 +295,7 @@ impl Driver {
         for round in 0..2 {
             let last = last_client(run.clone());
             let lone = self.world.add_machine("last client", Default::default());
-            let mut lone = lone.boot(|env| last(env));
+            let mut lone = lone.boot(last);
             let served = scene::within(&self.world, Duration::from_millis(LIVE_MS), lone.ended()).await;
             if !matches!(served, Some(Some(()))) {
                 let why = lock(&run.first_refusal).clone().unwrap_or_default();

@@ -102,7 +102,8 @@ impl Registration {
         }
         let body: Arc<[u8]> = self.body(core, &config).into();
         let within = Duration::from_millis(config.register_broker_timeout_ms);
-        let tasks: Vec<(String, Task, Arc<Mutex<Option<Outcome>>>)> = config
+        // All at once: a slow one holds nobody up.
+        let under_way: Vec<UnderWay> = config
             .namesrv_addr
             .iter()
             .map(|address| {
@@ -113,11 +114,11 @@ impl Registration {
                     let outcome = me.register_with(&core.config(), &to, &body, within).await;
                     *say.lock().expect("nothing panics while it is held") = Some(outcome);
                 });
-                (address.clone(), task, outcome)
+                UnderWay { address: address.clone(), task, outcome }
             })
             .collect();
         let mut all_told = true;
-        for (address, task, outcome) in tasks {
+        for UnderWay { address, task, outcome } in under_way {
             let ended = task.finished().await;
             let outcome = outcome.lock().expect("nothing panics while it is held").take();
             let error = match (ended, outcome) {
@@ -204,6 +205,13 @@ impl Registration {
 }
 
 type Outcome = Result<Answered, String>;
+
+/// A registration with one name server.
+struct UnderWay {
+    address: String,
+    task: Task,
+    outcome: Arc<Mutex<Option<Outcome>>>,
+}
 
 /// What the broker as a whole may not do, none of its topics is announced to do.
 fn mask(topics: &mut TopicConfigTable, broker_permission: i32) {

@@ -118,8 +118,8 @@ impl Names {
         let mut needed: Vec<bool> = self.pending.iter().map(|change| change.touches_child_of(directory)).collect();
         for later in (0..self.pending.len()).rev() {
             if needed[later] {
-                for earlier in 0..later {
-                    needed[earlier] |= self.pending[earlier].meets(&self.pending[later]);
+                for (needed, earlier) in needed.iter_mut().zip(&self.pending[..later]) {
+                    *needed |= earlier.meets(&self.pending[later]);
                 }
             }
         }
