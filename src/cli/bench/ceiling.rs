@@ -3,11 +3,13 @@
 //! again and again.
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    task::Poll,
 };
 
 use bytes::Bytes;
@@ -128,19 +130,34 @@ async fn append(appends: Arc<Appends>, file: Arc<dyn File>) {
     }
 }
 
+/// Answers in the order of the requests; those that wait for a sync keep nobody from reading on.
 async fn answer(mut stream: Box<dyn Stream>, shared: Arc<Shared>) -> io::Result<()> {
     let mut input = vec![0; READ_BYTES];
     let mut filled = 0;
-    let mut out = Vec::new();
     let mut offset = 0;
+    let mut waiting: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
     let mut waiter = shared.appends.as_ref().map(|appends| appends.synced.waiter());
     loop {
-        let len = stream.read(&mut input[filled..]).await?;
+        let front = waiting.front().map(|(end, _)| *end);
+        let synced = poll_fn(|context| match (&mut waiter, front) {
+            (Some(waiter), Some(end)) => waiter.poll_reached(end, context),
+            _ => Poll::Pending,
+        });
+        let len = tokio::select! {
+            biased;
+            synced = synced => {
+                synced.map_err(io::Error::other)?;
+                let (_, out) = waiting.pop_front().expect("only the front is waited for");
+                stream.write_all(&out).await?;
+                continue;
+            }
+            len = stream.read(&mut input[filled..]) => len?,
+        };
         if len == 0 {
             return Ok(());
         }
         filled += len;
-        let mut taken = 0;
+        let (mut taken, mut out) = (0, Vec::new());
         while let Some((content, len)) =
             frame::split(&input[taken..filled], FRAME_SIZE_MAX_BYTES).map_err(io::Error::other)?
         {
@@ -148,23 +165,29 @@ async fn answer(mut stream: Box<dyn Stream>, shared: Arc<Shared>) -> io::Result<
             respond(&command, &shared, &mut offset, &mut out);
             taken += len;
         }
-        if let (Some(appends), Some(waiter), 1..) = (&shared.appends, &mut waiter, taken) {
-            let end = {
-                let mut staged = appends.staged.lock().expect("nothing panics while it is held");
-                staged.bytes.extend_from_slice(&input[..taken]);
-                staged.end += taken as u64;
-                staged.end
-            };
-            appends.wanted.advance(end);
-            poll_fn(|context| waiter.poll_reached(end, context)).await.map_err(io::Error::other)?;
+        match &shared.appends {
+            Some(appends) if taken > 0 => waiting.push_back((appends.stage(&input[..taken]), out)),
+            _ => stream.write_all(&out).await?,
         }
         input.copy_within(taken..filled, 0);
         filled -= taken;
         if filled == input.len() {
             input.resize(input.len() * 2, 0);
         }
-        stream.write_all(&out).await?;
-        out.clear();
+    }
+}
+
+impl Appends {
+    /// Hands `frames` to the writer; the position that is synced once they are.
+    fn stage(&self, frames: &[u8]) -> u64 {
+        let end = {
+            let mut staged = self.staged.lock().expect("nothing panics while it is held");
+            staged.bytes.extend_from_slice(frames);
+            staged.end += frames.len() as u64;
+            staged.end
+        };
+        self.wanted.advance(end);
+        end
     }
 }
 

@@ -14,12 +14,19 @@ use super::{
     From, Produce,
     connection::{Load, Tally, drive},
     consume::{Pulls, positions, start_pulls},
-    find::{Found, find},
+    find::{Found, ask, find},
     pace::paces,
     report::{Outcome, Progress},
     template::{Message, Template},
 };
-use crate::{cli::exit, env::Env};
+use crate::{
+    cli::exit,
+    env::Env,
+    protocol::{
+        code::{request, response},
+        command::Call,
+    },
+};
 
 /// Time between two looks at the progress.
 const TICK: Duration = Duration::from_millis(200);
@@ -103,6 +110,23 @@ async fn measure(env: &Env, args: &Produce) -> Result<Outcome, String> {
     let pulls = match is_stamped {
         false => None,
         true => {
+            // Pulling a topic that is not there yet would be refused; the first send creates it.
+            let hello = Call::new(request::SEND_MESSAGE)
+                .with("producerGroup", "keelmq_bench")
+                .with("topic", topics[0].clone())
+                .with("defaultTopic", "TBW102")
+                .with("defaultTopicQueueNums", queues as i32)
+                .with("queueId", 0i32)
+                .with("sysFlag", 0i32)
+                .with("bornTimestamp", born_ms)
+                .with("flag", 0i32)
+                .with("properties", "")
+                .with_body(body.clone());
+            let answer = ask(env, &found.address, &hello).await?;
+            if answer.code != response::SUCCESS {
+                let remark = answer.remark.unwrap_or_default();
+                return Err(format!("{} does not take a first message: {} {remark}", found.address, answer.code));
+            }
             let pulls = Arc::new(Pulls {
                 topic: topics[0].clone(),
                 serialization: args.header.serialization(),
