@@ -206,6 +206,9 @@ impl Drop for Running {
 
 const FREE: [&str; 4] = ["--port", "0", "--namesrv-port", "0"];
 
+/// Segments of 4 MiB, so that a few thousand messages fill several.
+const SMALL: [&str; 4] = ["--set", "mappedFileSizeCommitLog=4194304", "--set", "maxMessageSize=65536"];
+
 #[test]
 fn it_starts_with_a_short_banner_and_ends_in_order_on_a_signal() {
     let directory = tempfile::tempdir().unwrap();
@@ -316,4 +319,75 @@ fn broker_and_name_server_run_apart_and_find_each_other() {
     let mut more = String::new();
     rest.stdout.read_to_string(&mut more).unwrap();
     assert_eq!(more, "", "the banner ends with `ready`");
+}
+
+/// A store with some thousand messages in `keelmq-data`.
+fn full_store(directory: &Path) {
+    let running = Running::start(directory, &[&FREE[..], &SMALL].concat());
+    let namesrv = running.ready("namesrv").to_owned();
+    let args = ["bench", "produce", "-n", &namesrv, "--count", "6000", "--warm-up", "0", "--window", "16"];
+    let output = keelmq(directory, &args);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    running.signal("TERM");
+    assert_eq!(running.wait().code(), Some(0));
+}
+
+#[test]
+fn damage_is_found_named_and_set_aside_with_consent() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = |args: &[&str], code: i32, says: &[&str]| {
+        let output = keelmq(directory.path(), args);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        for part in says {
+            assert!(said.contains(part), "{args:?} does not say {part:?}: {said}");
+        }
+    };
+    check(&["store", "verify", "nowhere"], 1, &["nowhere is no store"]);
+    check(&["store", "verify"], 2, &["DIRECTORY"]);
+    full_store(directory.path());
+    check(&["store", "stat", "keelmq-data"], 0, &["bench: 6000 messages in 4 queues", "last stop    in order"]);
+    check(&["store", "stat", "keelmq-data", "--json"], 0, &["\"topic\":\"bench\"", "\"clean\":true"]);
+    check(&["store", "verify", "keelmq-data"], 0, &["6000 records", "sound"]);
+    check(&["store", "verify", "keelmq-data", "--json"], 0, &["{\"ok\":true,\"problems\":[]"]);
+    check(&["store", "repair", "keelmq-data"], 2, &["--set-aside"]);
+    check(&["store", "repair", "keelmq-data", "--set-aside"], 0, &["is sound"]);
+
+    // One flipped bit in a body in the second file.
+    let second = directory.path().join("keelmq-data/commitlog/00000000000004194304");
+    let mut bytes = fs::read(&second).unwrap();
+    bytes[1_000_000] ^= 1;
+    fs::write(&second, &bytes).unwrap();
+    check(
+        &["store", "verify", "keelmq-data"],
+        1,
+        &["00000000000004194304 at byte", "log offset", "1 problems", "--set-aside"],
+    );
+    check(&["store", "verify", "keelmq-data", "--json"], 1, &["{\"ok\":false", "\"kind\":\"damage\""]);
+    check(&["store", "verify", "keelmq-data", "--no-crc"], 0, &["sound"]);
+
+    // A unit of a queue that points nowhere.
+    let queue = directory.path().join("keelmq-data/consumequeue/bench/0/00000000000000000000");
+    let mut units = fs::read(&queue).unwrap();
+    units[200..212].fill(0);
+    fs::write(&queue, &units).unwrap();
+    check(&["store", "verify", "keelmq-data"], 1, &["bench/0 does not point to its message 10", "2 problems"]);
+
+    check(
+        &["store", "repair", "keelmq-data", "--set-aside"],
+        0,
+        &["set aside in keelmq-data/set-aside-1", "the log now ends at"],
+    );
+    assert_eq!(
+        fs::read(directory.path().join("keelmq-data/set-aside-1/commitlog/00000000000004194304")).unwrap(),
+        bytes
+    );
+    check(&["store", "verify", "keelmq-data"], 0, &["sound"]);
+    let running = Running::start(directory.path(), &[&FREE[..], &SMALL].concat());
+    let recovered = running.banner.iter().find(|line| line.contains("recovered")).unwrap();
+    assert!(recovered.contains("records read again"), "{recovered}");
+    check(&["store", "repair", "keelmq-data", "--set-aside"], 1, &["locked", "Stop the broker first"]);
+    running.signal("TERM");
+    assert_eq!(running.wait().code(), Some(0));
+    check(&["store", "verify", "keelmq-data"], 0, &["sound"]);
 }

@@ -4,6 +4,8 @@ pub mod bench;
 pub mod configuration;
 pub mod logging;
 pub mod serve;
+pub mod store;
+mod text;
 
 use std::path::PathBuf;
 
@@ -44,6 +46,8 @@ enum Command {
     Broker(Broker),
     /// A name server
     Namesrv(Namesrv),
+    /// Look into a store that no broker runs on, and set damage aside
+    Store(store::Store),
     /// Put load on any RocketMQ broker and measure it
     Bench(bench::Bench),
 }
@@ -141,6 +145,7 @@ pub fn run() -> i32 {
             loaded.namesrv_flag("--port", "listenPort", args.port.as_deref())?;
             loaded.namesrv_store(args.store.as_deref())
         }),
+        Command::Store(args) => store::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }

@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     configuration::{Loaded, Part},
     exit,
+    text::size,
 };
 use crate::{
     broker::{self, Broker},
@@ -224,14 +225,4 @@ fn recovered(broker: &Broker) -> String {
         found.records,
         if found.wiped { ", a torn end removed" } else { "" }
     )
-}
-
-/// Bytes for people.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_024 => format!("{bytes} bytes"),
-        1_024..1_048_576 => format!("{} KiB", bytes >> 10),
-        1_048_576..1_073_741_824 => format!("{} MiB", bytes >> 20),
-        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
-    }
 }

@@ -5,6 +5,7 @@ use std::{io::IsTerminal, time::Duration};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Header, connection::Tally};
+use crate::cli::text::quoted;
 
 /// A bar on stderr where somebody can see it.
 pub struct Progress {
@@ -188,17 +189,4 @@ fn human(nanos: u64) -> String {
         10_000_000..1_000_000_000 => format!("{:.0} ms", nanos as f64 / 1e6),
         _ => format!("{:.2} s", nanos as f64 / 1e9),
     }
-}
-
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c < ' ' => quoted.push_str(&format!("\\u{:04x}", c as u32)),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
