@@ -277,10 +277,15 @@ async fn deliver(store: &MessageStore, unit: Unit, end: &mut u64) -> Result<(), 
     };
     match outcome {
         Ok(appended) => *end = appended.end.0,
-        Err(error @ (AppendError::Closed { .. } | AppendError::Allocate(_))) => return Err(error.into()),
-        Err(error) => {
-            tracing::error!("the delayed message at log offset {} is not delivered: {error}", unit.offset);
-        }
+        Err(
+            error @ (AppendError::BodyTooLarge { .. }
+            | AppendError::PropertiesTooLarge { .. }
+            | AppendError::TopicLength { .. }
+            | AppendError::PropertiesNotText
+            | AppendError::RecordTooLarge { .. }),
+        ) => tracing::error!("the delayed message at log offset {} is not delivered: {error}", unit.offset),
+        // There is no room or no disk: it waits, and so do those behind it.
+        Err(error) => return Err(error.into()),
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ pub mod locks;
 pub mod processor;
 pub mod registration;
 pub mod reroute;
+pub mod retry;
 mod routes;
 pub mod subscriptions;
 mod timers;

@@ -34,6 +34,13 @@ pub fn is_half(properties: &Properties<'_>) -> bool {
     properties.get(name::TRANSACTION_PREPARED).is_some_and(|flag| flag.eq_ignore_ascii_case("true"))
 }
 
+/// The delay level that the message wants, from 1; `None` if it is not to be delayed.
+pub fn level(properties: &Properties<'_>) -> Result<Option<i32>, NotALevel> {
+    let Some(value) = properties.get(name::DELAY) else { return Ok(None) };
+    let level: i32 = value.parse().map_err(|_| NotALevel { value: value.to_owned() })?;
+    Ok((level > 0).then_some(level))
+}
+
 impl Draft<'_> {
     /// Both ways, in RocketMQ's order: a half with a delay waits in the schedule topic to become a half.
     pub fn reroute(&mut self, levels: usize) -> Result<(), NotALevel> {
@@ -55,9 +62,8 @@ impl Draft<'_> {
         if transaction != 0 && transaction != sys_flag::TRANSACTION_COMMIT {
             return Ok(());
         }
-        let Some(value) = self.properties.get(name::DELAY) else { return Ok(()) };
-        let level: i32 = value.parse().map_err(|_| NotALevel { value: value.to_owned() })?;
-        if level <= 0 || levels == 0 {
+        let Some(level) = level(&self.properties)? else { return Ok(()) };
+        if levels == 0 {
             return Ok(());
         }
         let level_max = i32::try_from(levels).unwrap_or(i32::MAX);

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use super::{
     core::Core,
-    processor::{self, client::ClientManage, offset::Offset, pull::Pull, query::Query, reply::Reply, send::Send},
+    processor::{
+        self, client::ClientManage, offset::Offset, pull::Pull, query::Query, reply::Reply, send::Send,
+        send_back::ConsumerSendBack,
+    },
 };
 use crate::{
     protocol::code::request,
@@ -38,6 +41,8 @@ fn router(core: &Arc<Core>) -> Router {
     let client = Arc::new(ClientManage(core.clone()));
     let mut router = Router::new();
     router.serve(&[request::SEND_MESSAGE, request::SEND_MESSAGE_V2, request::SEND_BATCH_MESSAGE], sends, &send);
+    let send_backs = Arc::new(ConsumerSendBack(core.clone()));
+    router.serve(&[request::CONSUMER_SEND_MSG_BACK], send_backs, &send);
     router.serve(&[request::PULL_MESSAGE], pulls.clone(), &pull);
     router.serve(&[request::LITE_PULL_MESSAGE], pulls, &lite_pull);
     let reply = Arc::new(Reply(core.clone()));

@@ -6,6 +6,7 @@ pub mod pull;
 pub mod query;
 pub mod reply;
 pub mod send;
+pub mod send_back;
 
 use std::borrow::Cow;
 

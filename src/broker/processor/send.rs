@@ -9,14 +9,16 @@ use crate::{
         core::Core,
         registration::NEW_TOPIC_WAIT,
         reroute::{self, Draft},
+        retry,
         topics::{self, AUTO_CREATE_TOPIC, RETRY_PREFIX, Topic},
     },
     model::{
         BatchItem, LogOffset, Message, OffsetMessageId, OwnedMessage,
+        message::sys_flag,
         properties::{self, Properties, name},
     },
     protocol::{
-        body::{TopicConfig, batch::BatchItems, topic::perm},
+        body::{TopicConfig, TopicFilterType, batch::BatchItems, topic::perm},
         code::response,
         command::Response,
         header::SendMessage,
@@ -29,7 +31,7 @@ use super::{FAQ, Refused};
 
 /// `topicSysFlag` bits of topics made in unit mode.
 const UNIT: i32 = 1;
-const UNIT_SUBSCRIPTION: i32 = 2;
+pub(super) const UNIT_SUBSCRIPTION: i32 = 2;
 
 pub struct Send(pub Arc<Core>);
 
@@ -54,33 +56,61 @@ struct OwnedItem {
     properties: Vec<u8>,
 }
 
+/// Where a message goes and which queue the answer names.
+struct Place {
+    topic: Arc<Topic>,
+    queue_id: u32,
+    asked_queue_id: u32,
+}
+
+impl Place {
+    /// A message that stays there, without properties.
+    fn plain<'h>(&'h self, header: &SendMessage<'_>) -> Draft<'h> {
+        let config = &self.topic.config;
+        let many = if config.topic_filter_type == TopicFilterType::MultiTag { sys_flag::MULTI_TAGS } else { 0 };
+        Draft {
+            topic: Cow::Borrowed(&config.topic_name),
+            queue_id: self.queue_id,
+            sys_flag: header.sys_flag | many,
+            properties: Properties::default(),
+            wait: None,
+        }
+    }
+}
+
 impl Send {
     fn send(&self, asked: &Request<'_>) -> Result<Answer, Refused> {
         let core = &self.0;
         let header = SendMessage::decode(asked.command.code, &asked.command.fields)?;
         check_accepts(core)?;
-        let topic = match core.topics.find(header.topic) {
-            Some(topic) => topic,
+        let (topic, round) = match core.topics.find(header.topic) {
+            Some(topic) => {
+                check_name(header.topic)?;
+                (topic, None)
+            }
             None => {
                 check_name(header.topic)?;
-                let topic = self.create(&header)?;
-                return self.store_later(asked, &header, topic, Some(core.registration.request()));
+                (self.create(&header)?, Some(core.registration.request()))
             }
         };
-        check_name(header.topic)?;
-        if core.topics.is_durable(&topic) {
-            self.store(asked, &header, &topic)
+        let asked_queue_id = self.check_topic(asked, &header, &topic)?;
+        let place = match self.dead_letters(asked, &header)? {
+            Some(dead_letters) => Place { topic: dead_letters, queue_id: 0, asked_queue_id },
+            None => Place { topic, queue_id: asked_queue_id, asked_queue_id },
+        };
+        if round.is_none() && core.topics.is_durable(&place.topic) {
+            self.store(asked, &header, &place)
         } else {
-            self.store_later(asked, &header, topic, None)
+            self.store_later(asked, &header, place, round)
         }
     }
 
-    fn store(&self, asked: &Request<'_>, header: &SendMessage<'_>, topic: &Topic) -> Result<Answer, Refused> {
-        let queue_id = self.check_topic(asked, header, topic)?;
+    fn store(&self, asked: &Request<'_>, header: &SendMessage<'_>, place: &Place) -> Result<Answer, Refused> {
+        let queue_id = place.asked_queue_id;
         if header.batch {
-            return self.store_batch(asked, header, queue_id);
+            return self.store_batch(asked, header, place);
         }
-        let (draft, waits) = self.draft(header, queue_id)?;
+        let (draft, waits) = self.draft(header, place)?;
         let text = draft.properties.render();
         let message = self.message(asked, header, &draft, text.as_bytes());
         match self.0.store.put(&message) {
@@ -97,11 +127,12 @@ impl Send {
         }
     }
 
-    fn store_batch(&self, asked: &Request<'_>, header: &SendMessage<'_>, queue_id: u32) -> Result<Answer, Refused> {
+    fn store_batch(&self, asked: &Request<'_>, header: &SendMessage<'_>, place: &Place) -> Result<Answer, Refused> {
+        let queue_id = place.asked_queue_id;
         let items = self.items(asked, header)?;
         let borrowed: SmallVec<[BatchItem<'_>; 32]> =
             items.iter().map(|(item, properties)| BatchItem { properties, ..*item }).collect();
-        let draft = plain(header, queue_id);
+        let draft = place.plain(header);
         let shared = self.message(asked, header, &draft, &[]);
         let mut places = SmallVec::<[Appended; 32]>::new();
         match self.0.store.put_batch(&shared, &borrowed, |appended| places.push(appended)) {
@@ -131,11 +162,15 @@ impl Send {
         if body.len() as u64 > size_max {
             return Err(self.refused(&AppendError::BodyTooLarge { size: body.len() as u64, size_max }));
         }
-        let outer = header.properties.unwrap_or_default();
+        let outer = Outer::new(header.properties.unwrap_or_default(), &config.broker_cluster_name);
+        let is_delayed = reroute::level(&outer.properties).map_err(Refused::system)?.is_some();
+        if is_delayed || header.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
+            return Err(self.illegal());
+        }
         BatchItems::new(body)
             .map(|item| {
                 let item = item.map_err(Refused::system)?;
-                let stored = item_properties(item.properties, outer, &config.broker_cluster_name);
+                let stored = outer.stored(item.properties);
                 Ok((BatchItem { flag: item.flag, body: item.body, properties: &[] }, stored))
             })
             .collect()
@@ -168,10 +203,31 @@ impl Send {
         Ok(self.0.env.entropy.below(topic.config.write_queue_nums as u64) as u32)
     }
 
+    /// The group's dead letters, if the message is sent to a retry topic and was tried often enough.
+    fn dead_letters(&self, asked: &Request<'_>, header: &SendMessage<'_>) -> Result<Option<Arc<Topic>>, Refused> {
+        let Some(group_name) = header.topic.strip_prefix(RETRY_PREFIX) else { return Ok(None) };
+        if header.batch {
+            return Ok(None);
+        }
+        let core = &self.0;
+        let config = core.config();
+        let auto_create = config.auto_create_subscription_group;
+        let group = core.groups.find_or_create(group_name, auto_create, core.now_ms(), config.groups_max);
+        let Some(group) = group.map_err(Refused::system)? else {
+            let remark = format!("subscription group not exist, {group_name} {FAQ}");
+            return Err(Refused::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
+        };
+        let times_max = retry::reconsume_times_max(&group, asked.command.version, header.max_reconsume_times);
+        if header.reconsume_times.unwrap_or(0) < times_max {
+            return Ok(None);
+        }
+        retry::dead_letters_of(core, group_name).map(Some).map_err(Refused::system)
+    }
+
     /// Where the message goes with which properties (WAIT out, CLUSTER in), and whether the sender waits for the flush.
-    fn draft<'h>(&self, header: &SendMessage<'h>, queue_id: u32) -> Result<(Draft<'h>, bool), Refused> {
+    fn draft<'h>(&self, header: &SendMessage<'h>, place: &'h Place) -> Result<(Draft<'h>, bool), Refused> {
         let config = self.0.config();
-        let mut draft = plain(header, queue_id);
+        let mut draft = place.plain(header);
         draft.properties = Properties::parse(header.properties.unwrap_or_default().as_bytes());
         draft.properties.set(name::CLUSTER, config.broker_cluster_name.clone());
         draft.wait = draft.properties.remove(name::WAIT);
@@ -239,25 +295,25 @@ impl Send {
         &self,
         asked: &Request<'_>,
         header: &SendMessage<'_>,
-        topic: Arc<Topic>,
+        place: Place,
         round: Option<u64>,
     ) -> Result<Answer, Refused> {
-        let queue_id = self.check_topic(asked, header, &topic)?;
+        let queue_id = place.asked_queue_id;
         let pending = if header.batch {
             let items = self.items(asked, header)?;
             let items =
                 items.iter().map(|(item, properties)| OwnedItem::of(&BatchItem { properties, ..*item })).collect();
-            let message = self.message(asked, header, &plain(header, queue_id), &[]).to_owned();
+            let message = self.message(asked, header, &place.plain(header), &[]).to_owned();
             Pending { queue_id, message, items: Some(items), waits: true }
         } else {
-            let (draft, waits) = self.draft(header, queue_id)?;
+            let (draft, waits) = self.draft(header, &place)?;
             let text = draft.properties.render();
             let message = self.message(asked, header, &draft, text.as_bytes()).to_owned();
             Pending { queue_id, message, items: None, waits }
         };
         let me = Send(self.0.clone());
         Ok(Answer::Later(Box::pin(async move {
-            if let Err(failed) = me.0.topics.durable(&topic).await {
+            if let Err(failed) = me.0.topics.durable(&place.topic).await {
                 let refused = Response::error(response::SERVICE_NOT_AVAILABLE, failed.to_string());
                 return Some(me.about_region(refused));
             }
@@ -335,6 +391,15 @@ impl Send {
         response.with("MSG_REGION", config.region_id.clone()).with("TRACE_ON", config.trace_on)
     }
 
+    fn illegal(&self) -> Refused {
+        let body_max = self.0.config().max_message_size_bytes;
+        let remark = format!(
+            "the message is illegal, maybe msg body or properties length not matched. msg body length limit {body_max}B, \
+             msg properties length limit 32KB."
+        );
+        Refused::new(response::MESSAGE_ILLEGAL, remark)
+    }
+
     fn refused(&self, error: &AppendError) -> Refused {
         let unavailable = |reason: &dyn std::fmt::Display| {
             Refused::new(response::SERVICE_NOT_AVAILABLE, format!("service not available now: {reason}"))
@@ -344,14 +409,7 @@ impl Send {
             | AppendError::PropertiesTooLarge { .. }
             | AppendError::TopicLength { .. }
             | AppendError::PropertiesNotText
-            | AppendError::RecordTooLarge { .. } => {
-                let body_max = self.0.config().max_message_size_bytes;
-                let remark = format!(
-                    "the message is illegal, maybe msg body or properties length not matched. msg body length limit \
-                     {body_max}B, msg properties length limit 32KB."
-                );
-                Refused::new(response::MESSAGE_ILLEGAL, remark)
-            }
+            | AppendError::RecordTooLarge { .. } => self.illegal(),
             AppendError::Allocate(error @ AllocateError::NoSpace { .. }) => unavailable(error),
             AppendError::Allocate(_) | AppendError::SegmentFull => {
                 Refused::system("create mapped file failed, server is busy or broken.")
@@ -385,12 +443,6 @@ pub(super) fn check_accepts(core: &Core) -> Result<(), Refused> {
     Ok(())
 }
 
-/// A message that stays where it was sent, without properties.
-fn plain<'h>(header: &SendMessage<'h>, queue_id: u32) -> Draft<'h> {
-    let topic = Cow::Borrowed(header.topic);
-    Draft { topic, queue_id, sys_flag: header.sys_flag, properties: Properties::default(), wait: None }
-}
-
 pub(super) fn check_name(topic: &str) -> Result<(), Refused> {
     topics::check_name(topic).map_err(Refused::system)?;
     if topics::is_forbidden(topic) {
@@ -400,17 +452,35 @@ pub(super) fn check_name(topic: &str) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The properties of a batch's item: its own, then what the batch as a whole says that it does not, except for the
-/// unique key, which is an item's alone (4.9.7 gives all items the batch's: they arrive with one id).
-fn item_properties(own: &[u8], outer: &str, cluster: &str) -> Vec<u8> {
-    let mut table = Properties::parse(own);
-    for (key, value) in properties::entries(outer.as_bytes()) {
-        if key != name::UNIQUE_KEY && key != name::WAIT && table.get(key).is_none() {
-            table.set(key, value);
-        }
+/// What a batch as a whole says; it stands behind each item's own properties.
+struct Outer<'a> {
+    properties: Properties<'a>,
+    text: String,
+    without_key: String,
+}
+
+impl<'a> Outer<'a> {
+    fn new(properties: &'a str, cluster: &str) -> Self {
+        let mut properties = Properties::parse(properties.as_bytes());
+        properties.set(name::CLUSTER, cluster.to_owned());
+        let text = properties.render();
+        let mut keyless = properties.clone();
+        let without_key = if keyless.remove(name::UNIQUE_KEY).is_some() { keyless.render() } else { text.clone() };
+        Outer { properties, text, without_key }
     }
-    table.set(name::CLUSTER, cluster);
-    table.render().into_bytes()
+
+    /// The item's own text as it came, and the batch's. An item keeps its own unique key: 4.9.7 lets the batch's stand
+    /// behind it, and all items arrive with one id.
+    fn stored(&self, own: &[u8]) -> Vec<u8> {
+        let outer = if properties::get(own, name::UNIQUE_KEY).is_some() { &self.without_key } else { &self.text };
+        let mut stored = Vec::with_capacity(own.len() + 1 + outer.len());
+        stored.extend_from_slice(own);
+        if own.last().is_some_and(|last| *last != properties::ENTRY_END) {
+            stored.push(properties::ENTRY_END);
+        }
+        stored.extend_from_slice(outer.as_bytes());
+        stored
+    }
 }
 
 /// TopicConfig.toString of 4.9.7.
