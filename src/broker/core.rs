@@ -15,6 +15,7 @@ use super::{
     registration::Registration,
     subscriptions::Subscriptions,
     topics::Topics,
+    transaction::Transactions,
 };
 use crate::{
     env::Env,
@@ -36,6 +37,7 @@ pub struct Core {
     pub clients: Clients,
     pub locks: QueueLocks,
     pub hold: Arc<Hold>,
+    pub transactions: Transactions,
     pub registration: Arc<Registration>,
 }
 
@@ -50,6 +52,7 @@ impl Core {
         groups: Subscriptions,
         offsets: ConsumerOffsets,
         delay: Arc<Delay>,
+        transactions: Transactions,
         registration: Arc<Registration>,
     ) -> Arc<Self> {
         Arc::new(Core {
@@ -60,6 +63,7 @@ impl Core {
             groups,
             offsets,
             delay,
+            transactions,
             clients: Clients::new(config.clients_max),
             locks: QueueLocks::new(config.queue_locks_max),
             hold: Arc::new(Hold::new(config.held_pulls_max)),

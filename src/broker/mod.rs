@@ -1,11 +1,13 @@
 //! What requests mean: topics, groups, clients, positions, and the processors that tie them to the store and the wire.
 //! Starts everything of a broker from an `Env` and a `Config`, with nothing global.
 
+pub mod check_back;
 pub mod clients;
 pub mod config;
 pub mod consumer_offsets;
 pub mod core;
 pub mod delay;
+pub mod half;
 pub mod hold;
 pub mod locks;
 pub mod processor;
@@ -16,6 +18,7 @@ mod routes;
 pub mod subscriptions;
 mod timers;
 pub mod topics;
+pub mod transaction;
 
 use std::{
     io,
@@ -63,6 +66,8 @@ pub enum StartError {
     Store(#[from] OpenError),
     #[error(transparent)]
     Table(#[from] Unreadable),
+    #[error("the half messages cannot be read: {0}")]
+    HalfMessages(io::Error),
     #[error("the tables in {path} cannot be written: {reason}")]
     TableWrite { path: String, reason: String },
 }
@@ -133,7 +138,10 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
         format!("{}:{ha_port}", config.broker_ip2),
     );
     let server_config = config.server();
-    let core = Core::new(env.clone(), config, store_host, store, topics, groups, offsets, delay, registration);
+    let transactions =
+        check_back::restore(&store, &offsets, config.transactions_pending_max).map_err(StartError::HalfMessages)?;
+    let core =
+        Core::new(env.clone(), config, store_host, store, topics, groups, offsets, delay, transactions, registration);
 
     let (writing, stopping) = Stop::new();
     let writer_task = env.spawner.service("config writer", writer.run(stopping));
@@ -256,7 +264,8 @@ fn start_timers(core: &Arc<Core>, stopping: Stopping) -> Vec<Task> {
         spawner.task("delay", delay),
         spawner.task("delay offsets", timers::delay_offsets(core.clone(), stopping.clone())),
         spawner.task("offsets", timers::offsets(core.clone(), stopping.clone())),
-        spawner.task("clients", timers::clients(core.clone(), stopping)),
+        spawner.task("clients", timers::clients(core.clone(), stopping.clone())),
+        spawner.service("check back", check_back::run(core.clone(), stopping)),
     ]
 }
 

@@ -52,6 +52,8 @@ impl Draft<'_> {
     pub fn reroute_half(&mut self) {
         if is_half(&self.properties) {
             self.send_to(HALF_TOPIC, 0);
+            // Only the broker says which transaction a half is of; a message that is sent on may carry another's.
+            self.properties.remove(name::PREPARED_QUEUE_OFFSET);
             self.sys_flag &= !sys_flag::TRANSACTION_MASK;
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{
     core::Core,
     processor::{
-        self, client::ClientManage, offset::Offset, pull::Pull, query::Query, reply::Reply, send::Send,
-        send_back::ConsumerSendBack,
+        self, client::ClientManage, end_transaction::EndTransactions, offset::Offset, pull::Pull, query::Query,
+        reply::Reply, send::Send, send_back::ConsumerSendBack,
     },
 };
 use crate::{
@@ -32,6 +32,8 @@ fn router(core: &Arc<Core>) -> Router {
     let clients = Lane::new("client manage", config.client_manage_lane_max, u32::MAX);
     let consumers = Lane::new("consumer manage", config.consumer_manage_lane_max, u32::MAX);
     let replies = Lane::new("reply", config.reply_lane_max, u32::MAX);
+    let transactions =
+        Lane::new("end transaction", config.end_transaction_lane_max, wait(config.transaction_wait_ms_max));
     let queries = Lane::new("query", config.query_lane_max, u32::MAX);
     let admin = Lane::new("admin", config.admin_lane_max, wait(config.admin_wait_ms_max));
 
@@ -47,7 +49,8 @@ fn router(core: &Arc<Core>) -> Router {
     router.serve(&[request::LITE_PULL_MESSAGE], pulls, &lite_pull);
     let reply = Arc::new(Reply(core.clone()));
     router.serve(&[request::SEND_REPLY_MESSAGE, request::SEND_REPLY_MESSAGE_V2], reply, &replies);
-    router.serve(&[request::VIEW_MESSAGE_BY_ID], Arc::new(Query(core.clone())), &queries);
+    router.serve(&[request::END_TRANSACTION], Arc::new(EndTransactions(core.clone())), &transactions);
+    router.serve(&[request::QUERY_MESSAGE, request::VIEW_MESSAGE_BY_ID], Arc::new(Query(core.clone())), &queries);
     router.serve(&[request::HEART_BEAT], client.clone(), &heartbeat);
     router.serve(&[request::UNREGISTER_CLIENT, request::CHECK_CLIENT_CONFIG], client.clone(), &clients);
     router.serve(&[request::GET_CONSUMER_LIST_BY_GROUP], client.clone(), &consumers);

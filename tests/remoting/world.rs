@@ -205,6 +205,11 @@ impl Peer {
         Peer { stream, buffer: Vec::new() }
     }
 
+    /// Answers a request of the server's with `code`.
+    pub async fn respond(&mut self, opaque: i32, code: i32) {
+        self.send(&flagged(code, opaque, 1, &[], b"")).await;
+    }
+
     pub async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }

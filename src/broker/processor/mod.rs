@@ -1,6 +1,7 @@
 //! What each request means. Everything is checked here; below this floor it is valid.
 
 pub mod client;
+pub mod end_transaction;
 pub mod offset;
 pub mod pull;
 pub mod query;

@@ -1,11 +1,15 @@
-//! Single messages: by their place in the log (33). Reads the store and knows nothing of queues.
+//! Messages by key or unique key (12) and by their place in the log (33). Reads the store and knows nothing of queues.
 
 use std::sync::Arc;
 
 use crate::{
     broker::core::Core,
     model::LogOffset,
-    protocol::{code::request, command::Response, header::ViewMessage},
+    protocol::{
+        code::{request, response},
+        command::Response,
+        header::{QueryMessage, ViewMessage},
+    },
     remoting::{Answer, Processor, Request},
 };
 
@@ -16,6 +20,7 @@ pub struct Query(pub Arc<Core>);
 impl Processor for Query {
     fn process(&self, asked: &Request<'_>) -> Answer {
         let outcome = match asked.command.code {
+            request::QUERY_MESSAGE => self.by_key(asked),
             request::VIEW_MESSAGE_BY_ID => self.view(asked),
             _ => return not_supported(asked),
         };
@@ -24,6 +29,29 @@ impl Processor for Query {
 }
 
 impl Query {
+    /// The newest ones, in the order of the log.
+    fn by_key(&self, asked: &Request<'_>) -> Result<Response, Refused> {
+        let header = QueryMessage::decode(&asked.command.fields)?;
+        let config = self.0.config();
+        let wanted = match header.unique_key_query {
+            true => i64::from(config.default_query_max_num),
+            false => i64::from(header.max_num),
+        };
+        let max = wanted.clamp(0, i64::from(config.max_msgs_num_batch)) as usize;
+        let (begin, end) = (header.begin_timestamp, header.end_timestamp);
+        let queried = self.0.store.query(header.topic, header.key, max, begin, end).map_err(unreadable)?;
+        let found = !queried.records.is_empty();
+        let mut response = match found {
+            true => Response::success(),
+            false => Response::error(response::QUERY_NOT_FOUND, "can not find message, maybe time range not correct"),
+        };
+        response = response
+            .with("indexLastUpdateTimestamp", queried.last_update_timestamp)
+            .with("indexLastUpdatePhyoffset", queried.last_update_offset.0 as i64);
+        response.body.extend(queried.records);
+        Ok(response)
+    }
+
     fn view(&self, asked: &Request<'_>) -> Result<Response, Refused> {
         let header = ViewMessage::decode(&asked.command.fields)?;
         let found = match u64::try_from(header.offset) {
