@@ -241,7 +241,7 @@ fn refused(error: &AppendError) -> Refused {
                           limit 128k, msg properties length limit 32k.";
             Refused::new(response::MESSAGE_ILLEGAL, remark)
         }
-        AppendError::Allocate(_) | AppendError::Closed { .. } => {
+        AppendError::Allocate(_) | AppendError::Closed { .. } | AppendError::DiskFull { .. } => {
             Refused::new(response::SERVICE_NOT_AVAILABLE, format!("Service not available now: {error}"))
         }
         AppendError::SegmentFull | AppendError::PoolExhausted => Refused::system("Create mapped file failed."),
