@@ -200,9 +200,9 @@ mod tests {
         let again = again(&first, Some(1));
         let text = String::from_utf8(again.properties).unwrap();
         let added = [(name::TRANSACTION_CHECK_TIMES, "1"), (name::PREPARED_QUEUE_OFFSET, "4")];
-        let expect = properties::entries(HALF.as_bytes()).chain(added);
-        assert!(expect.clone().all(|(name, value)| properties::get(text.as_bytes(), name) == Some(value)), "{text}");
-        assert_eq!(properties::entries(text.as_bytes()).count(), expect.count());
+        let expect: Vec<_> = properties::entries(HALF.as_bytes()).chain(added).collect();
+        assert!(expect.iter().all(|(name, value)| properties::get(text.as_bytes(), name) == Some(*value)), "{text}");
+        assert_eq!(properties::entries(text.as_bytes()).count(), expect.len());
         let second = stored(&text, 9);
         assert_eq!((root_of(&second), check_times(&second)), (QueueOffset(4), 1));
         // A root behind the place is nobody's.
