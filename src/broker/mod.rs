@@ -15,6 +15,7 @@ pub mod registration;
 pub mod reroute;
 pub mod retry;
 mod routes;
+pub mod stored;
 pub mod subscriptions;
 mod timers;
 pub mod topics;

@@ -10,13 +10,10 @@ use crate::{
         registration::NEW_TOPIC_WAIT,
         reroute::{self, Draft},
         retry,
+        stored::{self, OfBatch},
         topics::{self, AUTO_CREATE_TOPIC, RETRY_PREFIX, Topic},
     },
-    model::{
-        BatchItem, LogOffset, Message, OffsetMessageId, OwnedMessage,
-        message::sys_flag,
-        properties::{self, Properties, name},
-    },
+    model::{BatchItem, LogOffset, Message, OffsetMessageId, OwnedMessage, message::sys_flag, properties::Properties},
     protocol::{
         body::{TopicConfig, TopicFilterType, batch::BatchItems, topic::perm},
         code::response,
@@ -162,15 +159,15 @@ impl Send {
         if body.len() as u64 > size_max {
             return Err(self.refused(&AppendError::BodyTooLarge { size: body.len() as u64, size_max }));
         }
-        let outer = Outer::new(header.properties.unwrap_or_default(), &config.broker_cluster_name);
-        let is_delayed = reroute::level(&outer.properties).map_err(Refused::system)?.is_some();
+        let outer = OfBatch::new(header.properties, &config.broker_cluster_name);
+        let is_delayed = reroute::level(outer.properties()).map_err(Refused::system)?.is_some();
         if is_delayed || header.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
             return Err(self.illegal());
         }
         BatchItems::new(body)
             .map(|item| {
                 let item = item.map_err(Refused::system)?;
-                let stored = outer.stored(item.properties);
+                let stored = outer.of_item(item.properties);
                 Ok((BatchItem { flag: item.flag, body: item.body, properties: &[] }, stored))
             })
             .collect()
@@ -228,9 +225,7 @@ impl Send {
     fn draft<'h>(&self, header: &SendMessage<'h>, place: &'h Place) -> Result<(Draft<'h>, bool), Refused> {
         let config = self.0.config();
         let mut draft = place.plain(header);
-        draft.properties = Properties::parse(header.properties.unwrap_or_default().as_bytes());
-        draft.properties.set(name::CLUSTER, config.broker_cluster_name.clone());
-        draft.wait = draft.properties.remove(name::WAIT);
+        (draft.properties, draft.wait) = stored::of_send(header.properties, &config.broker_cluster_name);
         let waits = draft.wait.as_ref().is_none_or(|wait| !wait.eq_ignore_ascii_case("false"));
         if config.reject_transaction_message && reroute::is_half(&draft.properties) {
             let remark = format!("the broker[{}] sending transaction message is forbidden", config.broker_ip1);
@@ -450,37 +445,6 @@ pub(super) fn check_name(topic: &str) -> Result<(), Refused> {
         return Err(Refused::new(response::NO_PERMISSION, remark));
     }
     Ok(())
-}
-
-/// What a batch as a whole says; it stands behind each item's own properties.
-struct Outer<'a> {
-    properties: Properties<'a>,
-    text: String,
-    without_key: String,
-}
-
-impl<'a> Outer<'a> {
-    fn new(properties: &'a str, cluster: &str) -> Self {
-        let mut properties = Properties::parse(properties.as_bytes());
-        properties.set(name::CLUSTER, cluster.to_owned());
-        let text = properties.render();
-        let mut keyless = properties.clone();
-        let without_key = if keyless.remove(name::UNIQUE_KEY).is_some() { keyless.render() } else { text.clone() };
-        Outer { properties, text, without_key }
-    }
-
-    /// The item's own text as it came, and the batch's. An item keeps its own unique key: 4.9.7 lets the batch's stand
-    /// behind it, and all items arrive with one id.
-    fn stored(&self, own: &[u8]) -> Vec<u8> {
-        let outer = if properties::get(own, name::UNIQUE_KEY).is_some() { &self.without_key } else { &self.text };
-        let mut stored = Vec::with_capacity(own.len() + 1 + outer.len());
-        stored.extend_from_slice(own);
-        if own.last().is_some_and(|last| *last != properties::ENTRY_END) {
-            stored.push(properties::ENTRY_END);
-        }
-        stored.extend_from_slice(outer.as_bytes());
-        stored
-    }
 }
 
 /// TopicConfig.toString of 4.9.7.

@@ -7,18 +7,15 @@ use crate::{
     broker::{
         core::Core,
         reroute::Draft,
-        retry,
+        retry, stored,
         topics::{RETRY_PREFIX, Topic},
     },
-    model::{
-        LogOffset, Message, OffsetMessageId, OwnedMessage,
-        properties::{Properties, name},
-    },
+    model::{LogOffset, Message, OwnedMessage},
     protocol::{body::topic::perm, code::response, command::Response, header::SendBack},
     remoting::{Answer, Processor, Request},
     store::{
         AppendError,
-        record::{self, Record, Scan},
+        record::{self, Scan},
     },
 };
 
@@ -76,7 +73,15 @@ impl ConsumerSendBack {
             (retry, queue_id, level)
         };
         let levels = core.store.config().delay_levels_ms.len();
-        let (draft, text) = stored(&record, &topic, queue_id, level, levels)?;
+        let mut draft = Draft {
+            topic: topic.config.topic_name.as_str().into(),
+            queue_id,
+            sys_flag: record.message.sys_flag,
+            properties: stored::of_send_back(&record, level),
+            wait: None,
+        };
+        draft.reroute_delayed(levels).map_err(Refused::system)?;
+        let text = draft.properties.render();
         let message = Message {
             topic: &draft.topic,
             queue_id: draft.queue_id,
@@ -111,31 +116,6 @@ impl ConsumerSendBack {
             })
         }))
     }
-}
-
-/// Where the message that is sent back goes, and its properties as they are stored.
-fn stored<'r>(
-    record: &Record<'r>,
-    topic: &'r Topic,
-    queue_id: u32,
-    level: i32,
-    levels: usize,
-) -> Result<(Draft<'r>, String), Refused> {
-    let message = &record.message;
-    let mut properties = Properties::parse(message.properties);
-    if properties.get(name::RETRY_TOPIC).is_none() {
-        properties.set(name::RETRY_TOPIC, message.topic);
-    }
-    properties.set(name::WAIT, "false");
-    properties.set(name::DELAY, level.to_string());
-    let origin = properties.get(name::ORIGIN_MESSAGE_ID).filter(|id| !id.trim().is_empty()).map(str::to_owned);
-    let id = OffsetMessageId { store_host: message.store_host, offset: record.log_offset };
-    properties.set(name::ORIGIN_MESSAGE_ID, origin.unwrap_or_else(|| id.to_string()));
-    let topic = topic.config.topic_name.as_str().into();
-    let mut draft = Draft { topic, queue_id, sys_flag: message.sys_flag, properties, wait: None };
-    draft.reroute_delayed(levels).map_err(Refused::system)?;
-    let text = draft.properties.render();
-    Ok((draft, text))
 }
 
 /// As RocketMQ: 1 with the status that its store would have given.
