@@ -15,6 +15,7 @@ pub mod registration;
 pub mod reroute;
 pub mod retry;
 mod routes;
+pub mod stats;
 pub mod stored;
 pub mod subscriptions;
 mod timers;
@@ -146,8 +147,9 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
 
     let (writing, stopping) = Stop::new();
     let writer_task = env.spawner.service("config writer", writer.run(stopping));
-    let (hold, delay) = (core.hold.clone(), core.delay.clone());
+    let (hold, delay, stats) = (core.hold.clone(), core.delay.clone(), core.stats.clone());
     core.store.on_arrival(Box::new(move |arrival| {
+        stats.arrived(arrival);
         hold.arrived(arrival);
         delay.arrived(arrival);
     }));
@@ -266,7 +268,8 @@ fn start_timers(core: &Arc<Core>, stopping: Stopping) -> Vec<Task> {
         spawner.task("delay offsets", timers::delay_offsets(core.clone(), stopping.clone())),
         spawner.task("offsets", timers::offsets(core.clone(), stopping.clone())),
         spawner.task("clients", timers::clients(core.clone(), stopping.clone())),
-        spawner.service("check back", check_back::run(core.clone(), stopping)),
+        spawner.service("check back", check_back::run(core.clone(), stopping.clone())),
+        spawner.task("statistics", stats::run(core.clone(), stopping)),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     core::Core,
     processor::{
-        self, client::ClientManage, end_transaction::EndTransactions, offset::Offset, pull::Pull, query::Query,
+        self, admin::Admin, client::ClientManage, end_transaction::EndTransactions, offset::Offset, pull::Pull, query::Query,
         reply::Reply, send::Send, send_back::ConsumerSendBack,
     },
 };
@@ -63,6 +63,7 @@ fn router(core: &Arc<Core>) -> Router {
         request::GET_EARLIEST_MSG_STORETIME,
     ];
     router.serve(&positions, offsets, &admin);
+    router.serve_others(Arc::new(Admin(core.clone())), &admin);
 
     let store = core.store.clone();
     router.promise = Some(Promise {

@@ -39,11 +39,21 @@ pub fn is_forbidden(topic: &str) -> bool {
     FORBIDDEN.contains(&topic)
 }
 
-/// Topics that belong to the broker (TopicValidator).
+/// Topics that belong to every broker (TopicValidator).
+pub const SYSTEM: [&str; 9] = [
+    AUTO_CREATE_TOPIC,
+    SCHEDULE_TOPIC,
+    BENCHMARK_TOPIC,
+    HALF_TOPIC,
+    TRACE_TOPIC,
+    HALF_OP_TOPIC,
+    CHECK_MAX_TOPIC,
+    SELF_TEST_TOPIC,
+    OFFSET_MOVED_TOPIC,
+];
+
 pub fn is_system(topic: &str) -> bool {
-    matches!(topic, AUTO_CREATE_TOPIC | BENCHMARK_TOPIC | TRACE_TOPIC | "CHECKPOINT_TOPIC")
-        || is_forbidden(topic)
-        || topic.starts_with("rmq_sys_")
+    SYSTEM.contains(&topic) || topic.starts_with("rmq_sys_")
 }
 
 /// Why a name is no topic's. The texts are 4.9.7's.
@@ -160,6 +170,11 @@ impl Topics {
         self.file.written(topic.generation).await?;
         self.durable.fetch_max(topic.generation, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Waits until the table as it stands now is in the durable file.
+    pub async fn settled(&self) -> Result<(), Failed> {
+        self.file.written(self.file.generation()).await
     }
 
     /// Makes the topic if it is not there. At boot, for the broker's own.

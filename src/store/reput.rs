@@ -32,6 +32,8 @@ pub struct Arrival<'a> {
     pub queue_offset: QueueOffset,
     pub tags_code: i64,
     pub store_timestamp: i64,
+    /// Bytes of the whole record.
+    pub size: u32,
     pub properties: &'a [u8],
 }
 
@@ -202,6 +204,7 @@ impl Reput {
                 queue_offset: record.queue_offset,
                 tags_code,
                 store_timestamp: record.store_timestamp,
+                size: record.size as u32,
                 properties: record.message.properties,
             });
         }

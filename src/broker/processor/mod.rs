@@ -1,5 +1,6 @@
 //! What each request means. Everything is checked here; below this floor it is valid.
 
+pub mod admin;
 pub mod client;
 pub mod end_transaction;
 pub mod offset;

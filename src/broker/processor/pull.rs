@@ -46,7 +46,7 @@ impl Pull {
             bytes_max: header.max_message_bytes.filter(|bytes| *bytes > 0).map_or(u64::MAX, |bytes| bytes as u64),
             filter: filter.as_deref(),
         };
-        let got = self.get(&get)?;
+        let got = self.get(&get, header.consumer_group)?;
         if header.sys_flag & pull_flag::COMMIT_OFFSET != 0
             && let Some(offset) = header.commit_offset
             && let Err(error) = core.offsets.commit(header.topic, header.consumer_group, header.queue_id, offset)
@@ -99,7 +99,7 @@ impl Pull {
             bytes_max: held.bytes_max,
             filter: held.filter.as_deref(),
         };
-        let response = match self.get(&get) {
+        let response = match self.get(&get, &held.group) {
             Ok(got) => respond(held.offset, got),
             Err(refused) => refused.into_response(),
         };
@@ -204,11 +204,15 @@ impl Pull {
         subscription.filter.map_err(|error| unparsable(&*error))
     }
 
-    fn get(&self, get: &Get<'_>) -> Result<Got, Refused> {
-        self.0.store.get(get).map_err(|error| {
+    fn get(&self, get: &Get<'_>, group: &str) -> Result<Got, Refused> {
+        let core = &self.0;
+        let begun = core.env.clock.monotonic();
+        let got = core.store.get(get).map_err(|error| {
             tracing::error!("a pull of {} queue {} at {} failed: {error}", get.topic, get.queue_id, get.offset);
             Refused::system(format!("store getMessage failed: {error}"))
-        })
+        })?;
+        core.stats.got(get.topic, group, got.count, got.bytes, core.env.clock.monotonic() - begun);
+        Ok(got)
     }
 }
 

@@ -31,6 +31,11 @@ body! {
         pub which_broker_when_consume_slowly: i64 = "whichBrokerWhenConsumeSlowly" or 1,
     }
 
+    /// Body of UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST (225, 5.x).
+    pub struct SubscriptionGroupList {
+        pub group_config_list: Vec<SubscriptionGroupConfig> = "groupConfigList",
+    }
+
     /// `subscriptionGroup.json`, and the answer to GET_ALL_SUBSCRIPTIONGROUP_CONFIG (201).
     #[derive(Default)]
     pub struct SubscriptionGroupTable {

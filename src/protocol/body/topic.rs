@@ -44,6 +44,12 @@ body! {
         pub topic_config_table: BTreeMap<String, TopicConfig> = "topicConfigTable",
     }
 
+    /// Body of UPDATE_AND_CREATE_TOPIC_LIST (18, 5.x).
+    #[derive(Eq)]
+    pub struct TopicConfigList {
+        pub topic_config_list: Vec<TopicConfig> = "topicConfigList",
+    }
+
     /// Topics by name. `broker_addr` is set by GET_SYSTEM_TOPIC_LIST_FROM_NS (304).
     #[derive(Eq, Default)]
     pub struct TopicList {
