@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{
     core::Core,
     processor::{
-        self, admin::Admin, client::ClientManage, end_transaction::EndTransactions, offset::Offset, pull::Pull, query::Query,
-        reply::Reply, send::Send, send_back::ConsumerSendBack,
+        self, admin::Admin, client::ClientManage, end_transaction::EndTransactions, offset::Offset, pull::Pull,
+        query::Query, reply::Reply, send::Send, send_back::ConsumerSendBack,
     },
 };
 use crate::{

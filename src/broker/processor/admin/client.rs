@@ -178,7 +178,6 @@ fn passed_on(asked: &Request<'_>) -> Call {
 fn pass_back(answered: Answered) -> Response {
     let mut response = Response::new(answered.code).with_body(answered.body);
     response.remark = answered.remark.map(Into::into);
-    response.passed_on =
-        answered.fields.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    response.passed_on = answered.fields.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     response
 }

@@ -3,9 +3,7 @@
 
 use crate::{
     protocol::{
-        body::{
-            Body, GroupList, SubscriptionGroupConfig, SubscriptionGroupList, SubscriptionOfGroup, TopicList,
-        },
+        body::{Body, GroupList, SubscriptionGroupConfig, SubscriptionGroupList, SubscriptionOfGroup, TopicList},
         code::response,
         command::Response,
         header::{DeleteSubscriptionGroup, Group, GroupAndTopic, Topic},

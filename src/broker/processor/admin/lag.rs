@@ -36,8 +36,7 @@ impl Admin {
 
     pub(super) fn broker_consume_stats(&self, asked: &Request<'_>) -> Result<Response, Refused> {
         let header = GetBrokerConsumeStats::decode(&asked.command.fields)?;
-        let mut list =
-            ConsumeStatsList { broker_addr: self.0.store_host.to_string(), ..ConsumeStatsList::default() };
+        let mut list = ConsumeStatsList { broker_addr: self.0.store_host.to_string(), ..ConsumeStatsList::default() };
         for group in self.0.groups.snapshot().subscription_group_table.into_keys() {
             let mut of_group = Vec::new();
             for topic in self.0.offsets.topics_of(&group) {
@@ -59,9 +58,7 @@ impl Admin {
     /// The group is online but does not want the topic any more.
     pub(super) fn has_left(&self, group: &str, topic: &str) -> bool {
         let online = self.0.clients.consumer_group(group);
-        online.is_some_and(|online| {
-            !online.subscriptions.is_empty() && !online.subscriptions.contains_key(topic)
-        })
+        online.is_some_and(|online| !online.subscriptions.is_empty() && !online.subscriptions.contains_key(topic))
     }
 
     fn lag(

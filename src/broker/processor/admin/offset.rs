@@ -123,8 +123,7 @@ impl Admin {
 
     pub(super) fn clean_unused_topics(&self) -> Result<Response, Refused> {
         let core = &self.0;
-        let removed =
-            core.store.remove_unused_topics(|topic| core.topics.find(topic).is_some()).map_err(unreadable)?;
+        let removed = core.store.remove_unused_topics(|topic| core.topics.find(topic).is_some()).map_err(unreadable)?;
         if !removed.is_empty() {
             tracing::info!("a tool had the queues of topics removed that are no more: {removed:?}");
         }
