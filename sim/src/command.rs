@@ -51,7 +51,9 @@ struct Arguments {
 }
 
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    // The alias ends in `--`: `cargo sim -- --seed 7` then has two, `cargo sim --seed 7` one.
+    let words = std::env::args().enumerate().filter(|(at, word)| *at != 1 || word != "--");
+    let arguments = Arguments::parse_from(words.map(|(_, word)| word));
     match run(&arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
