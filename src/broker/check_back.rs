@@ -73,9 +73,7 @@ pub fn restore(store: &MessageStore, offsets: &ConsumerOffsets, pending_max: usi
         table.restore(half, is_done);
         true
     })?;
-    if table.open_count() < pending_max {
-        table.skip_to(halves_end);
-    }
+    table.restored(halves_end);
     if table.open_count() > 0 {
         tracing::info!("{} transactions are open", table.open_count());
     }

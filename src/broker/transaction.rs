@@ -144,6 +144,15 @@ impl Transactions {
         }
     }
 
+    /// At a start: the queue has been shown up to here.
+    pub fn restored(&self, end: QueueOffset) {
+        let mut table = self.lock();
+        // Those that were left out are still to be seen.
+        if !table.is_cut {
+            table.horizon = table.horizon.max(end.0);
+        }
+    }
+
     /// Takes in the next half of the queue. Places that `moved` told are no news.
     pub fn discover(&self, half: Half) {
         let mut table = self.lock();
@@ -473,5 +482,26 @@ mod tests {
         assert_eq!((claim.place, claim.is_restored), (Some(QueueOffset(8)), true));
         assert_eq!((table.open_count(), table.progress().halves), (2, QueueOffset(6)));
         assert!(is_open(outcome(9)), "it is new");
+    }
+
+    /// What a start left out for want of room must not count as finished, also when room came later.
+    #[test]
+    fn a_start_with_too_many_open_ones_leaves_the_rest_for_later() {
+        let table = Transactions::new(2, FROM);
+        let halves = [(0, 0, false), (1, 1, false), (2, 2, false), (3, 3, true), (4, 0, true), (5, 2, false)];
+        for (place, root, is_done) in halves {
+            table.restore(half(place, root, 0), is_done);
+        }
+        table.restored(QueueOffset(6));
+        assert_eq!((table.open_count(), table.horizon()), (1, QueueOffset(2)));
+        assert_eq!([0, 3].map(|root| table.begin(QueueOffset(root))), [Begin::Finished; 2]);
+        for (place, root, _) in &halves[2..] {
+            table.discover(half(*place, *root, 0));
+        }
+        table.skip_to(QueueOffset(6));
+        assert_eq!((table.open_count(), table.progress().halves), (2, QueueOffset(1)));
+        let Begin::Open(claim) = table.begin(QueueOffset(2)) else { panic!("it was left out, not finished") };
+        assert_eq!(claim.place, Some(QueueOffset(5)));
+        assert_eq!(table.begin(QueueOffset(3)), Begin::Finished);
     }
 }
