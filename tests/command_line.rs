@@ -391,3 +391,30 @@ fn damage_is_found_named_and_set_aside_with_consent() {
     assert_eq!(running.wait().code(), Some(0));
     check(&["store", "verify", "keelmq-data"], 0, &["sound"]);
 }
+
+#[test]
+fn admin_looks_after_topics_and_messages() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = Running::start(directory.path(), &FREE);
+    let namesrv = running.ready("namesrv").to_owned();
+    let broker = running.ready("broker").to_owned();
+    let check = |args: &[&str], code: i32, says: &[&str]| {
+        let output = keelmq(directory.path(), &[&["admin", "-n", &namesrv], args].concat());
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        for part in says {
+            assert!(said.contains(part), "{args:?} does not say {part:?}: {said}");
+        }
+    };
+    check(&["topic", "orders"], 1, &["keelmq admin: ", "TOPIC_NOT_EXIST"]);
+    check(&["send", "orders", "hello", "--tag", "t", "--key", "k1"], 0, &["message id"]);
+    check(&["topics"], 0, &["orders"]);
+    check(&["topic", "orders", "--json"], 0, &["\"messages\":1", "\"broker\":"]);
+    check(&["browse", "orders"], 0, &["hello", "k1"]);
+    check(&["browse", "orders", "--json"], 0, &["\"body\":\"hello\"", "\"tags\":\"t\"", "\"bytes\":5"]);
+    check(&["cluster"], 0, &["DefaultCluster", &broker]);
+    check(&["delete-topic", "orders"], 2, &["--yes"]);
+    running.signal("TERM");
+    assert_eq!(running.wait().code(), Some(0));
+    check(&["topics"], 1, &["keelmq admin: ", &namesrv]);
+}

@@ -1,5 +1,7 @@
 //! The command line: what can be asked of the program and in which words. Joins `os` to the rest.
 
+pub mod admin;
+mod ask;
 pub mod bench;
 pub mod configuration;
 pub mod logging;
@@ -46,6 +48,8 @@ enum Command {
     Broker(Broker),
     /// A name server
     Namesrv(Namesrv),
+    /// Look after a cluster: topics, groups, positions, messages
+    Admin(admin::Admin),
     /// Look into a store that no broker runs on, and set damage aside
     Store(store::Store),
     /// Put load on any RocketMQ broker and measure it
@@ -145,6 +149,7 @@ pub fn run() -> i32 {
             loaded.namesrv_flag("--port", "listenPort", args.port.as_deref())?;
             loaded.namesrv_store(args.store.as_deref())
         }),
+        Command::Admin(args) => admin::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Bench(args) => bench::run(&args),
     }

@@ -15,9 +15,9 @@ use std::{
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Ceiling, find::FRAME_SIZE_MAX_BYTES, record};
+use super::{Ceiling, record};
 use crate::{
-    cli::exit,
+    cli::{ask::FRAME_SIZE_MAX_BYTES, exit},
     env::{Env, File, Open, Stream},
     model::Watermark,
     protocol::{

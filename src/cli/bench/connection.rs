@@ -17,11 +17,11 @@ use hdrhistogram::Histogram;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    find::FRAME_SIZE_MAX_BYTES,
     pace::Pace,
     template::{OPAQUE_MIN, Template},
 };
 use crate::{
+    cli::ask::FRAME_SIZE_MAX_BYTES,
     env::{Clock, Stream},
     protocol::{code, command, frame},
 };

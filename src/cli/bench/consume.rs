@@ -14,14 +14,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{
     Consume, From,
     connection::Tally,
-    find::{FRAME_SIZE_MAX_BYTES, Found, ask, find},
+    find::{Found, find},
     produce::{collect, seconds},
     record,
     report::{Outcome, Progress},
     template::OPAQUE_MIN,
 };
 use crate::{
-    cli::exit,
+    cli::{
+        ask::{FRAME_SIZE_MAX_BYTES, ask},
+        exit,
+    },
     env::{Clock, Env, Stream},
     protocol::{
         code::{request, response},

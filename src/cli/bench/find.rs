@@ -1,23 +1,14 @@
 //! Where a topic's broker is: one question to a name server, or the address given.
 
-use std::time::Duration;
-
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
 use crate::{
-    env::{Env, timeout},
+    cli::ask::ask,
+    env::Env,
     protocol::{
         body::{Body, TopicRouteData},
         code::{request, response},
-        command::{Answered, Call, Serialization, decode, encode_call},
-        frame,
+        command::Call,
     },
 };
-
-/// Largest answer taken.
-pub const FRAME_SIZE_MAX_BYTES: usize = 64 << 20;
-
-const WITHIN: Duration = Duration::from_secs(5);
 
 /// A broker and the queues that a topic has on it; 0 if the topic is not there yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,36 +35,4 @@ pub async fn find(env: &Env, namesrv: &str, topic: &str) -> Result<Found, String
         }
     }
     Err(format!("name server {namesrv} knows no broker for topic {topic}, nor one that creates topics"))
-}
-
-/// One request on a connection of its own.
-pub async fn ask(env: &Env, address: &str, call: &Call) -> Result<Answered, String> {
-    let exchange = async {
-        let mut stream = env.network.connect(address).await.map_err(|error| error.to_string())?;
-        let mut bytes = Vec::new();
-        encode_call(call, 1, false, Serialization::Json, &mut bytes);
-        stream.write_all(&bytes).await.map_err(|error| error.to_string())?;
-        bytes.clear();
-        loop {
-            if stream.read_buf(&mut bytes).await.map_err(|error| error.to_string())? == 0 {
-                return Err("it closed the connection".to_owned());
-            }
-            let Some((content, _)) = frame::split(&bytes, FRAME_SIZE_MAX_BYTES).map_err(|error| error.to_string())?
-            else {
-                continue;
-            };
-            let command = decode(content).map_err(|error| error.to_string())?;
-            return Ok(Answered {
-                code: command.code,
-                version: command.version,
-                remark: command.remark.map(|remark| remark.into_owned()),
-                fields: command.fields.into_owned(),
-                body: bytes::Bytes::copy_from_slice(command.body),
-            });
-        }
-    };
-    match timeout(&*env.clock, WITHIN, exchange).await {
-        Ok(answer) => answer.map_err(|reason| format!("{address}: {reason}")),
-        Err(elapsed) => Err(format!("{address}: {elapsed}")),
-    }
 }

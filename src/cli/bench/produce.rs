@@ -14,13 +14,13 @@ use super::{
     From, Produce,
     connection::{Load, Tally, drive},
     consume::{Pulls, positions, start_pulls},
-    find::{Found, ask, find},
+    find::{Found, find},
     pace::paces,
     report::{Outcome, Progress},
     template::{Message, Template},
 };
 use crate::{
-    cli::exit,
+    cli::{ask::ask, exit},
     env::Env,
     protocol::{
         code::{request, response},
