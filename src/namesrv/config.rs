@@ -52,6 +52,7 @@ settings! {
     }
     others = OTHERS;
     aliases = &[];
+    pending = &[];
 }
 
 const NO_POOLS: &str =

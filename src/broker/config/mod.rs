@@ -201,6 +201,27 @@ settings! {
         ("warmMappedFileEnable", "warmMapedFileEnable"),
         ("destroyMappedFileIntervalForcibly", "destroyMapedFileIntervalForcibly"),
     ];
+    // A key leaves this list when its field is read.
+    pending = &[
+        "fetchNamesrvAddrByAddressServer",
+        "updateNameServerAddrPeriod",
+        "validateSystemTopicWhenUpdateTopic",
+        "useServerSideResetOffset",
+        "disableConsumeIfConsumerReadSlowly",
+        "consumerFallbehindThreshold",
+        "osPageCacheBusyTimeOutMills",
+        "putThreadPoolQueueCapacity",
+        "forceRegister",
+        "compressedRegister",
+        "subscriptionExpiredTimeout",
+        "metricsExporterType",
+        "metricsPromExporterHost",
+        "metricsPromExporterPort",
+        "metricsLabel",
+        "metricsOtelCardinalityLimit",
+        "queuesPerTopicMax",
+        "statsKeysMax",
+    ];
 }
 
 /// Values that do not fit together. Each is one sentence that names the keys.

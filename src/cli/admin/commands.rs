@@ -13,7 +13,6 @@ use crate::{
     protocol::{
         body::{
             Body, ClusterInfo, ConsumeStats, KvTable, ResetOffsets, SubscriptionGroupTable, TopicList, TopicRouteData,
-            TopicStatsTable,
         },
         code::{request, response},
         command::{Answered, Call},
@@ -140,22 +139,29 @@ impl Cluster<'_> {
     }
 
     async fn topic(&self, topic: &str) -> Result<Table, String> {
-        let mut table = Table::new(&["broker", "queue", "first", "end", "messages", "newest (ms)"]);
-        for (_, address) in self.masters_of(topic).await? {
-            let call = Call::new(request::GET_TOPIC_STATS_INFO).with("topic", topic.to_owned());
-            let stats: TopicStatsTable = self.body(&address, &call).await?;
-            for (queue, offsets) in stats.offset_table {
-                table.row(vec![
-                    queue.broker_name.into(),
-                    queue.queue_id.into(),
-                    offsets.min_offset.into(),
-                    offsets.max_offset.into(),
-                    (offsets.max_offset - offsets.min_offset).into(),
-                    offsets.last_update_timestamp.into(),
-                ]);
+        let mut table = Table::new(&["broker", "queue", "first", "end", "messages"]);
+        let route = self.route(topic).await?;
+        for queues in &route.queue_datas {
+            let data = route.broker_datas.iter().find(|data| data.broker_name == queues.broker_name);
+            let Some(address) = data.and_then(|data| data.broker_addrs.get(&0)) else { continue };
+            for queue in 0..queues.read_queue_nums {
+                let (min, max) = self.bounds(address, topic, queue).await?;
+                let broker = queues.broker_name.as_str();
+                table.row(vec![broker.into(), queue.into(), min.into(), max.into(), (max - min).into()]);
             }
         }
         Ok(table)
+    }
+
+    /// First offset of a queue, and the one behind its last message.
+    async fn bounds(&self, address: &str, topic: &str, queue: i32) -> Result<(i64, i64), String> {
+        let position = async |code: i32| {
+            let call = Call::new(code).with("topic", topic.to_owned()).with("queueId", queue);
+            let answer = self.ask(address, &call).await?;
+            let offset = answer.fields.get("offset").and_then(|text| text.parse::<i64>().ok());
+            offset.ok_or_else(|| format!("{address}: does not say where queue {queue} is"))
+        };
+        Ok((position(request::GET_MIN_OFFSET).await?, position(request::GET_MAX_OFFSET).await?))
     }
 
     async fn create_topic(&self, topic: &str, queues: i32, perm: i32) -> Result<Table, String> {
@@ -285,13 +291,7 @@ impl Cluster<'_> {
         queue: i32,
         count: i64,
     ) -> Result<(), String> {
-        let position = async |code: i32| {
-            let call = Call::new(code).with("topic", topic.to_owned()).with("queueId", queue);
-            let answer = self.ask(address, &call).await?;
-            let offset = answer.fields.get("offset").and_then(|text| text.parse::<i64>().ok());
-            offset.ok_or_else(|| format!("{address}: does not say where queue {queue} is"))
-        };
-        let (min, max) = (position(request::GET_MIN_OFFSET).await?, position(request::GET_MAX_OFFSET).await?);
+        let (min, max) = self.bounds(address, topic, queue).await?;
         let mut offset = min.max(max - count);
         while offset < max {
             let mut call = Call::new(request::PULL_MESSAGE);

@@ -146,6 +146,8 @@ pub trait Settings: Sized + Default + 'static {
     fn others() -> &'static [Other];
     /// Old spellings and what they are called now.
     fn aliases() -> &'static [(&'static str, &'static str)];
+    /// Keys that have a field which nothing reads yet.
+    fn pending() -> &'static [&'static str];
     fn kept(&self) -> &Kept;
     fn kept_mut(&mut self) -> &mut Kept;
 
@@ -157,8 +159,8 @@ pub trait Settings: Sized + Default + 'static {
             if !found.allowed.admits(value) || !(found.set)(self, value) {
                 return Err(bad_value(found.name, value, &found.allowed));
             }
-            self.kept_mut().sources.insert(found.name, source);
-            return Ok(None);
+            self.kept_mut().sources.insert(found.name, source.clone());
+            return Ok(Self::pending().contains(&found.name).then(|| no_effect(source, found.name, key, NOT_SERVED)));
         }
         let Some(other) = Self::others().iter().find(|candidate| candidate.name == name) else {
             return Err(KeyError::Unknown { key: key.to_owned(), nearest: nearest::<Self>(key) });
@@ -177,12 +179,7 @@ pub trait Settings: Sized + Default + 'static {
         self.kept_mut().sources.insert(other.name, source.clone());
         self.kept_mut().others.insert(other.name, value.to_owned());
         Ok(match other.standing {
-            Standing::NoEffect(why) => Some(Notice {
-                source,
-                key: other.name.to_owned(),
-                text: format!("{key} has no effect: {why}"),
-                is_warning: false,
-            }),
+            Standing::NoEffect(why) => Some(no_effect(source, other.name, key, why)),
             _ => None,
         })
     }
@@ -232,7 +229,10 @@ pub trait Settings: Sized + Default + 'static {
             key: key.name,
             value: (key.get)(self),
             source: self.source_of(key.name),
-            standing: Standing::Honoured,
+            standing: match Self::pending().contains(&key.name) {
+                true => Standing::NoEffect(NOT_SERVED),
+                false => Standing::Honoured,
+            },
             change: key.change,
             allowed: key.allowed,
             help: key.help,
@@ -259,12 +259,19 @@ pub trait Settings: Sized + Default + 'static {
     fn print(&self, prefix: &str) -> String {
         let mut text = String::new();
         for entry in self.all() {
-            if entry.standing == Standing::Honoured || entry.source != Source::Default {
+            let is_field = Self::keys().iter().any(|key| key.name == entry.key);
+            if is_field || entry.source != Source::Default {
                 text.push_str(&format!("{prefix}{}={}  # {}\n", entry.key, file::escape(&entry.value), entry.source));
             }
         }
         text
     }
+}
+
+const NOT_SERVED: &str = "it is not served yet";
+
+fn no_effect(source: Source, name: &str, spelled: &str, why: &str) -> Notice {
+    Notice { source, key: name.to_owned(), text: format!("{spelled} has no effect: {why}"), is_warning: false }
 }
 
 fn bad_value(key: &'static str, value: &str, allowed: &Allowed) -> KeyError {
@@ -306,6 +313,7 @@ macro_rules! settings {
         )* }
         others = $others:expr;
         aliases = $aliases:expr;
+        pending = $pending:expr;
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone)]
@@ -344,6 +352,10 @@ macro_rules! settings {
 
             fn aliases() -> &'static [(&'static str, &'static str)] {
                 $aliases
+            }
+
+            fn pending() -> &'static [&'static str] {
+                $pending
             }
 
             fn kept(&self) -> &$crate::model::settings::Kept {
