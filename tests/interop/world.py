@@ -196,8 +196,8 @@ class JavaServers:
         conf = self.directory / f"{name}.conf"
         keys = dict(brokerClusterName="DefaultCluster", brokerName=name, brokerId=0, brokerIP1=LOOPBACK,
                     listenPort=port, haListenPort=port + 1, namesrvAddr=namesrvs, storePathRootDir=store,
-                    storePathCommitLog=f"{store}/commitlog", enablePropertyFilter="true", flushDiskType="SYNC_FLUSH",
-                    **SETTINGS, **dict(settings))
+                    storePathCommitLog=f"{store}/commitlog", enablePropertyFilter="true", flushDiskType="SYNC_FLUSH")
+        keys |= {**SETTINGS, **dict(settings)}
         conf.write_text("".join(f"{key}={value}\n" for key, value in keys.items()))
         process = self.java("broker.BrokerStartup", "-c", conf, heap="1g", log=self.directory / f"{name}.log")
         process.await_port(port, 90)
