@@ -205,7 +205,6 @@ settings! {
     pending = &[
         "fetchNamesrvAddrByAddressServer",
         "updateNameServerAddrPeriod",
-        "validateSystemTopicWhenUpdateTopic",
         "useServerSideResetOffset",
         "disableConsumeIfConsumerReadSlowly",
         "consumerFallbehindThreshold",
@@ -219,8 +218,6 @@ settings! {
         "metricsPromExporterPort",
         "metricsLabel",
         "metricsOtelCardinalityLimit",
-        "queuesPerTopicMax",
-        "statsKeysMax",
     ];
 }
 
