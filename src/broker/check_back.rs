@@ -212,11 +212,11 @@ impl Asker {
     async fn treat(&self, due: Due, claim: Claim) -> Result<Option<Again>, RoundError> {
         let table = &self.core.transactions;
         match self.step(due, claim).await {
-            Ok(Step::Closed) => {
+            Ok(None) => {
                 table.finish(claim.root);
                 Ok(None)
             }
-            Ok(Step::Again(again)) => Ok(Some(again)),
+            Ok(again) => Ok(again),
             Err(error) => {
                 table.release(claim.root, claim.is_delivered);
                 Err(error)
@@ -224,34 +224,35 @@ impl Asker {
         }
     }
 
-    async fn step(&self, due: Due, claim: Claim) -> Result<Step, RoundError> {
+    /// Nothing: the op message is in the log, or there is nothing left to be decided.
+    async fn step(&self, due: Due, claim: Claim) -> Result<Option<Again>, RoundError> {
         let core = &self.core;
         let bytes: Option<Bytes> = core.store.record_at(due.half.log)?;
         let Some(half) = bytes.as_deref().and_then(half::read) else {
             tracing::error!("half message {} is gone from the log; its transaction is closed", due.half.place);
-            return Ok(Step::Closed);
+            return Ok(None);
         };
         if claim.is_delivered || (claim.is_restored && end_transaction::is_in_log(core, &half)?) {
             self.close(due.half.place).await?;
-            return Ok(Step::Closed);
+            return Ok(None);
         }
         let config = core.config();
         let (times, age_ms) = (half::check_times(&half), core.now_ms().saturating_sub(due.half.born_ms));
         let reserved_ms = (config.file_reserved_time_h as i64).saturating_mul(HOUR_MS);
         if due.is_asked && (times >= config.transaction_check_max || age_ms > reserved_ms) {
             self.give_up(&half, &format!("it was asked about {times} times and is {age_ms} ms old")).await?;
-            return Ok(Step::Closed);
+            return Ok(None);
         }
         let message = half::again(&half, due.is_asked.then_some(times + 1));
         match put(core, &message.borrow()).await {
             Ok(appended) => {
                 core.transactions.moved(claim.root, appended.queue_offset, appended.offset);
-                Ok(Step::Again(Again { claim, message, appended, is_asked: due.is_asked }))
+                Ok(Some(Again { claim, message, appended, is_asked: due.is_asked }))
             }
             // It never will: it must not be in the way of others.
             Err(error @ (AppendError::PropertiesTooLarge { .. } | AppendError::RecordTooLarge { .. })) => {
                 self.give_up(&half, &error.to_string()).await?;
-                Ok(Step::Closed)
+                Ok(None)
             }
             Err(error) => Err(error.into()),
         }
@@ -332,12 +333,6 @@ impl Asker {
             }
         }
     }
-}
-
-enum Step {
-    /// Its op message is in the log, or there is nothing left to be decided.
-    Closed,
-    Again(Again),
 }
 
 /// Appends, waiting for room but not for the disk.

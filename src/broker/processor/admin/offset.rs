@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    broker::topics,
     model::QueueOffset,
     protocol::{
         body::{ConsumeQueueEntries, ConsumeQueueEntry, CorrectionOffsets, DelayOffsetTable},
@@ -123,7 +124,9 @@ impl Admin {
 
     pub(super) fn clean_unused_topics(&self) -> Result<Response, Refused> {
         let core = &self.0;
-        let removed = core.store.remove_unused_topics(|topic| core.topics.find(topic).is_some()).map_err(unreadable)?;
+        // Half and op messages are in topics that no table lists.
+        let is_used = |topic: &str| topics::is_system(topic) || core.topics.find(topic).is_some();
+        let removed = core.store.remove_unused_topics(is_used).map_err(unreadable)?;
         if !removed.is_empty() {
             tracing::info!("a tool had the queues of topics removed that are no more: {removed:?}");
         }
