@@ -1,8 +1,11 @@
 //! What all processors share: the tables, the store, the configuration of this moment.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, RwLock},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, RwLock},
+    time::Duration,
 };
 
 use super::{
@@ -20,8 +23,13 @@ use super::{
 };
 use crate::{
     env::Env,
-    protocol::{code::request, command::Call},
-    store::MessageStore,
+    model::settings::file,
+    protocol::{body::DataVersion, code::request, command::Call},
+    remoting::Lane,
+    store::{
+        MessageStore,
+        config_file::{ConfigFile, ConfigWriter},
+    },
 };
 
 pub struct Core {
@@ -30,6 +38,8 @@ pub struct Core {
     /// The address that clients are told; part of message ids.
     pub store_host: SocketAddr,
     pub started_ms: i64,
+    /// The same moment, monotonic.
+    pub started: Duration,
     pub store: Arc<MessageStore>,
     pub topics: Topics,
     pub groups: Subscriptions,
@@ -41,6 +51,17 @@ pub struct Core {
     pub hold: Arc<Hold>,
     pub transactions: Transactions,
     pub registration: Arc<Registration>,
+    lanes: Mutex<Vec<Arc<Lane>>>,
+    changing: Mutex<()>,
+    changes: Arc<Mutex<Changes>>,
+    config_file: Mutex<Option<ConfigFile>>,
+}
+
+/// What was changed at run time.
+#[derive(Default)]
+struct Changes {
+    version: DataVersion,
+    by_key: BTreeMap<String, String>,
 }
 
 impl Core {
@@ -59,6 +80,7 @@ impl Core {
     ) -> Arc<Self> {
         Arc::new(Core {
             started_ms: env.clock.wall_ms(),
+            started: env.clock.monotonic(),
             store_host,
             store,
             topics,
@@ -71,6 +93,10 @@ impl Core {
             stats: Arc::new(Stats::new(env.clock.clone(), config.stats_keys_max)),
             hold: Arc::new(Hold::new(config.held_pulls_max)),
             registration,
+            lanes: Mutex::default(),
+            changing: Mutex::default(),
+            changes: Arc::default(),
+            config_file: Mutex::default(),
             config: RwLock::new(Arc::new(config)),
             env,
         })
@@ -81,8 +107,50 @@ impl Core {
         self.config.read().expect("nothing panics while it is held").clone()
     }
 
-    pub fn set_config(&self, config: Config) {
+    /// Held by whoever reads the configuration in order to change it.
+    pub fn changing_config(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().expect("nothing panics while it is held")
+    }
+
+    /// `config`, which differs in `changes`, holds from now on. Returns what to wait for until the broker's file says
+    /// so; nothing if it was started without one.
+    pub fn change_config(&self, config: Config, changes: &[(String, String)]) -> Option<(ConfigFile, u64)> {
         *self.config.write().expect("nothing panics while it is held") = Arc::new(config);
+        let mut changed = self.changes.lock().expect("nothing panics while it is held");
+        changed.version.next(self.now_ms());
+        changed.by_key.extend(changes.iter().cloned());
+        drop(changed);
+        let file = self.config_file.lock().expect("nothing panics while it is held").clone()?;
+        let generation = file.persist();
+        Some((file, generation))
+    }
+
+    /// Counts changes at run time.
+    pub fn config_version(&self) -> DataVersion {
+        self.changes.lock().expect("nothing panics while it is held").version.clone()
+    }
+
+    /// Changes at run time are written into this file, which said `text` when it was read: its comments, order and
+    /// everything else stay.
+    pub fn keep_config_in(&self, writer: &ConfigWriter, path: &Path, text: String) {
+        let (changes, storage, at) = (self.changes.clone(), self.env.storage.clone(), path.to_owned());
+        let render = move || {
+            // Somebody may have edited it in the meantime.
+            let now = storage.read(&at).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let changes = changes.lock().expect("nothing panics while it is held");
+            let changes: Vec<_> = changes.by_key.clone().into_iter().collect();
+            file::rewrite(now.as_deref().unwrap_or(&text), &changes)
+        };
+        *self.config_file.lock().expect("nothing panics while it is held") = Some(writer.table(path, render));
+    }
+
+    /// The lanes of all ports.
+    pub fn lanes(&self) -> Vec<Arc<Lane>> {
+        self.lanes.lock().expect("nothing panics while it is held").clone()
+    }
+
+    pub fn watch_lanes(&self, lanes: impl IntoIterator<Item = Arc<Lane>>) {
+        self.lanes.lock().expect("nothing panics while it is held").extend(lanes);
     }
 
     pub fn now_ms(&self) -> i64 {

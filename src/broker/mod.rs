@@ -77,6 +77,7 @@ pub enum StartError {
 /// A running broker.
 pub struct Broker {
     core: Arc<Core>,
+    writer: Arc<ConfigWriter>,
     main: Server,
     fast: Server,
     address: SocketAddr,
@@ -146,7 +147,7 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
         Core::new(env.clone(), config, store_host, store, topics, groups, offsets, delay, transactions, registration);
 
     let (writing, stopping) = Stop::new();
-    let writer_task = env.spawner.service("config writer", writer.run(stopping));
+    let writer_task = env.spawner.service("config writer", writer.clone().run(stopping));
     let (hold, delay, stats) = (core.hold.clone(), core.delay.clone(), core.stats.clone());
     core.store.on_arrival(Box::new(move |arrival| {
         stats.arrived(arrival);
@@ -172,6 +173,7 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
     let registration = env.spawner.task("registration", core.registration.clone().run(core.clone(), stopping));
     Ok(Broker {
         core,
+        writer,
         main,
         fast,
         address,
@@ -190,6 +192,11 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
 impl Broker {
     pub fn core(&self) -> &Arc<Core> {
         &self.core
+    }
+
+    /// Changes of the configuration at run time go into this file, which said `text` when it was read.
+    pub fn keep_config_in(&self, path: &Path, text: String) {
+        self.core.keep_config_in(&self.writer, path, text);
     }
 
     /// Where it listens.

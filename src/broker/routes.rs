@@ -37,6 +37,8 @@ fn router(core: &Arc<Core>) -> Router {
     let queries = Lane::new("query", config.query_lane_max, u32::MAX);
     let admin = Lane::new("admin", config.admin_lane_max, wait(config.admin_wait_ms_max));
 
+    core.watch_lanes([&send, &pull, &lite_pull, &heartbeat, &replies, &queries, &transactions, &admin].map(Arc::clone));
+
     let sends = Arc::new(Send(core.clone()));
     let pulls = Arc::new(Pull(core.clone()));
     let offsets = Arc::new(Offset(core.clone()));

@@ -1,6 +1,10 @@
 //! Where settings come from: defaults, then the file, then `--set`, then flags of their own; the later is the stronger.
 
-use std::{net::IpAddr, path::Path, sync::Arc};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{BrokerFlags, Common, exit};
 use crate::{
@@ -30,6 +34,8 @@ pub struct Loaded {
     pub part: Part,
     pub broker: Config,
     pub namesrv: NamesrvConfig,
+    /// The file given with `-c`, and what it said.
+    pub file: Option<(PathBuf, String)>,
     notices: Vec<Notice>,
 }
 
@@ -69,7 +75,7 @@ pub(super) fn load(
     more: impl FnOnce(&mut Loaded) -> Result<(), Wrong>,
     env: &Env,
 ) -> Result<Loaded, Wrong> {
-    let mut loaded = Loaded { part, broker: Config::default(), namesrv: NamesrvConfig::default(), notices: Vec::new() };
+    let mut loaded = Loaded { part, broker: Config::default(), namesrv: NamesrvConfig::default(), file: None, notices: Vec::new() };
     if part == Part::Standalone {
         loaded.standalone_defaults();
     }
@@ -131,6 +137,7 @@ impl Loaded {
                 Err(error) => errors.push(error),
             }
         }
+        self.file = Some((path.to_owned(), text));
         if errors.is_empty() { Ok(()) } else { Err(Wrong::Lines(errors)) }
     }
 

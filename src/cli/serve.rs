@@ -125,7 +125,11 @@ async fn start(env: &Env, loaded: &Loaded) -> Result<Running, StartError> {
             {
                 config.namesrv_addr.push(own.clone());
             }
-            Some(broker::start(env.clone(), config, own).await?)
+            let broker = broker::start(env.clone(), config, own).await?;
+            if let Some((path, text)) = &loaded.file {
+                broker.keep_config_in(path, text.clone());
+            }
+            Some(broker)
         }
     };
     Ok(Running { broker, namesrv })

@@ -224,6 +224,11 @@ impl MessageStore {
         self.flush.promise()
     }
 
+    /// Returns when no append stands in the way of the next one: how long that takes is how busy the log is.
+    pub fn await_append(&self) {
+        self.log.next_queue_offset("", 0);
+    }
+
     /// Makes everything put before the call durable, whatever the flush mode.
     pub async fn flush_all(&self) -> Result<(), AppendError> {
         let target = self.flush.demand();

@@ -396,6 +396,7 @@ impl Send {
     }
 
     fn refused(&self, error: &AppendError) -> Refused {
+        self.0.stats.put_failed();
         let unavailable = |reason: &dyn std::fmt::Display| {
             Refused::new(response::SERVICE_NOT_AVAILABLE, format!("service not available now: {reason}"))
         };

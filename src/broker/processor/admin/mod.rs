@@ -2,10 +2,12 @@
 //! that no other processor does; one that nobody serves is answered with a sentence.
 
 mod client;
+mod config;
 mod group;
 mod lag;
 mod offset;
 mod reset;
+mod runtime;
 mod topic;
 
 use std::{io, sync::Arc};
@@ -61,6 +63,11 @@ impl Admin {
             request::QUERY_CORRECTION_OFFSET => self.correction_offsets(asked)?,
             request::CLONE_GROUP_OFFSET => self.clone_offsets(asked)?,
             request::QUERY_CONSUME_QUEUE => self.consume_queue(asked)?,
+            request::GET_BROKER_RUNTIME_INFO => self.runtime()?,
+            request::VIEW_BROKER_STATS_DATA => self.stats(asked)?,
+            request::GET_BROKER_CONFIG => self.config(),
+            request::UPDATE_BROKER_CONFIG => return self.update_config(asked),
+            request::GET_ALL_MESSAGE_REQUEST_MODE => message_request_modes(),
             request::GET_ALL_CONSUMER_OFFSET => success(&self.0.offsets.snapshot()),
             request::GET_ALL_DELAY_OFFSET => self.delay_offsets(),
             request::CLEAN_EXPIRED_CONSUMEQUEUE => self.clean_queues()?,
@@ -97,6 +104,11 @@ impl Admin {
 
 fn success(body: &impl Body) -> Response {
     Response::success().with_body(body.encode())
+}
+
+/// 402: every group pulls, for POP is not served.
+fn message_request_modes() -> Response {
+    Response::success().with_body(&br#"{"messageRequestModeMap":{}}"#[..])
 }
 
 fn unreadable(error: io::Error) -> Refused {
