@@ -75,7 +75,8 @@ pub(super) fn load(
     more: impl FnOnce(&mut Loaded) -> Result<(), Wrong>,
     env: &Env,
 ) -> Result<Loaded, Wrong> {
-    let mut loaded = Loaded { part, broker: Config::default(), namesrv: NamesrvConfig::default(), file: None, notices: Vec::new() };
+    let mut loaded =
+        Loaded { part, broker: Config::default(), namesrv: NamesrvConfig::default(), file: None, notices: Vec::new() };
     if part == Part::Standalone {
         loaded.standalone_defaults();
     }

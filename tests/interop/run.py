@@ -17,6 +17,7 @@ import signal
 import time
 import traceback
 
+import mqadmin
 import servers
 import tools
 from world import JavaServers, Keelmq, Process, Server, Trouble, await_registered, end_all, scratch
@@ -39,6 +40,7 @@ PEER_FAULTS = {
 }
 
 CLIENT_LIMIT_S = 420
+SUITES = {**servers.SUITES, "mqadmin": mqadmin.suite}
 
 
 def run_client(name, namesrv, features, at_once=None, log=None):
@@ -78,7 +80,7 @@ def run_suite(name, arguments, ours, addresses, features):
         else:
             directory = scratch(name)
             java = JavaServers(tools.jars("4.9.7"), directory / "java")
-            results = servers.SUITES[name](ours(directory / "ours"), java, directory, run_client, arguments.tier)
+            results = SUITES[name](ours(directory / "ours"), java, directory, run_client, arguments.tier)
     except Trouble as trouble:
         results = {name: ("FAIL", str(trouble), 0)}
     except Exception:
@@ -110,7 +112,7 @@ def table(results, features):
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    suites = [*tools.CLIENTS, *servers.SUITES]
+    suites = [*tools.CLIENTS, *SUITES]
     parser.add_argument("--broker", metavar="ADDR", help="a broker that runs already (with --namesrv)")
     parser.add_argument("--namesrv", metavar="ADDR", help="its name server")
     parser.add_argument("--only", metavar="SUITES", help=f"comma-separated, of {','.join(suites)}")

@@ -4,11 +4,7 @@
 use crate::{
     broker::config::{Change, Config},
     model::settings::{KeyError, Settings, Source, Standing, file},
-    protocol::{
-        body::Body,
-        code::response,
-        command::Response,
-    },
+    protocol::{body::Body, code::response, command::Response},
     remoting::{Answer, Request},
 };
 
@@ -68,10 +64,10 @@ impl Admin {
             return Err(Refused::system(error));
         }
         let entries = config.entries();
-        let honoured = |key: &str| entries.iter().find(|entry| entry.key == key && entry.standing == Standing::Honoured);
-        if let Some((key, _)) = changes
-            .iter()
-            .find(|(key, _)| honoured(key).is_some_and(|entry| entry.change == Change::AtStart))
+        let honoured =
+            |key: &str| entries.iter().find(|entry| entry.key == key && entry.standing == Standing::Honoured);
+        if let Some((key, _)) =
+            changes.iter().find(|(key, _)| honoured(key).is_some_and(|entry| entry.change == Change::AtStart))
         {
             let now = before.get_text(key).unwrap_or_default();
             let remark = format!(
@@ -86,7 +82,8 @@ impl Admin {
         for (key, value) in &changes {
             tracing::info!("a tool changes the configuration: {key}={value}");
         }
-        let announce = before.broker_permission != config.broker_permission || before.namesrv_addr != config.namesrv_addr;
+        let announce =
+            before.broker_permission != config.broker_permission || before.namesrv_addr != config.namesrv_addr;
         core.store.set_retention(config.retention());
         let written = core.change_config(config, &changes);
         if announce {

@@ -194,7 +194,8 @@ mod tests {
         check(1_023, "1023 B");
         check(1_024, "1.0 KiB");
         check(252 << 30, "252.0 GiB");
-        let check = |total_bytes, free_bytes, expect: &str| assert_eq!(ratio(Space { total_bytes, free_bytes }), expect);
+        let check =
+            |total_bytes, free_bytes, expect: &str| assert_eq!(ratio(Space { total_bytes, free_bytes }), expect);
         check(100, 52, "0.48");
         check(1_000, 521, "0.48");
         check(100, 100, "0.0");

@@ -1,0 +1,403 @@
+//! The broker's answers to operators' tools at the level of its processor, on a real store. Shapes and sentences are those
+//! of RocketMQ 4.9.7.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::{sync::Arc, time::Duration};
+
+use keelmq::{
+    broker::{self, Broker, config::Config, processor::admin::Admin},
+    env::Env,
+    model::{Message, settings::Source},
+    os,
+    protocol::{
+        body::{Body, KvTable, SubscriptionGroupConfig},
+        code::{request, response},
+        command::{self, Call, Response, Serialization},
+    },
+    remoting::{Answer, Channel, Processor, Request},
+};
+
+/// A broker, its admin processor and one connection to it.
+struct Asked {
+    env: Env,
+    folder: tempfile::TempDir,
+    broker: Broker,
+    channel: Arc<Channel>,
+}
+
+impl Asked {
+    async fn start() -> Self {
+        let (env, folder) = (os::env(tokio::runtime::Handle::current()), tempfile::tempdir().unwrap());
+        let mut config = Config::tiny();
+        let root = folder.path().join("store").display().to_string();
+        config.set("storePathRootDir", &root, Source::Set).unwrap();
+        config.set("brokerClusterName", "C", Source::Set).unwrap();
+        let broker = broker::start(env.clone(), config, None).await.unwrap();
+        let channel = Channel::detached(1, "127.0.0.1:5000".parse().unwrap(), env.clock.clone());
+        Asked { env, folder, broker, channel }
+    }
+
+    async fn call(&self, call: Call) -> Response {
+        let mut frame = Vec::new();
+        command::encode_call(&call, 7, false, Serialization::Json, &mut frame);
+        let command = command::decode(&frame[4..]).unwrap();
+        let request = Request { command, channel: &self.channel, received: self.env.clock.monotonic() };
+        match Admin(self.broker.core().clone()).process(&request) {
+            Answer::Now(response) => response,
+            Answer::Later(response) => response.await.expect("an answer"),
+            _ => panic!("code {} is neither answered now nor later", call.code),
+        }
+    }
+
+    async fn ask(&self, code: i32, fields: &[(&'static str, &'static str)]) -> Response {
+        self.call(fields.iter().fold(Call::new(code), |call, (name, value)| call.with(name, *value))).await
+    }
+
+    /// The answer's code, and its body or else its remark.
+    async fn said(&self, code: i32, fields: &[(&'static str, &'static str)]) -> (i32, String) {
+        text(self.ask(code, fields).await)
+    }
+
+    async fn create(&self, topic: &'static str, queues: &'static str, perm: &'static str) -> (i32, String) {
+        let fields = [
+            ("topic", topic),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", queues),
+            ("writeQueueNums", queues),
+            ("perm", perm),
+            ("topicFilterType", "SINGLE_TAG"),
+            ("topicSysFlag", "0"),
+            ("order", "true"),
+        ];
+        self.said(request::UPDATE_AND_CREATE_TOPIC, &fields).await
+    }
+
+    async fn put(&self, topic: &str, queue_id: u32, body: &[u8]) {
+        let message = Message {
+            topic,
+            queue_id,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: "127.0.0.1:1".parse().unwrap(),
+            store_host: "127.0.0.1:10911".parse().unwrap(),
+            reconsume_times: 0,
+            prepared_offset: 0,
+            body,
+            properties: b"TAGS\x01TagA\x02",
+        };
+        let store = &self.broker.core().store;
+        let appended = store.put_kept(&message).await.unwrap();
+        store.dispatched().reached(appended.end.0).await.unwrap();
+    }
+
+    async fn runtime(&self) -> std::collections::BTreeMap<String, String> {
+        let answer = self.ask(request::GET_BROKER_RUNTIME_INFO, &[]).await;
+        KvTable::decode(&answer.body[0]).unwrap().table
+    }
+
+    async fn end(self) {
+        self.broker.shutdown(Duration::from_secs(1)).await;
+    }
+}
+
+fn text(response: Response) -> (i32, String) {
+    let body: Vec<u8> = response.body.concat();
+    let said = if body.is_empty() {
+        response.remark.unwrap_or_default().into_owned()
+    } else {
+        String::from_utf8(body).unwrap()
+    };
+    (response.code, said)
+}
+
+#[track_caller]
+fn check(said: (i32, String), code: i32, part: &str) {
+    assert_eq!(said.0, code, "{said:?}");
+    assert!(said.1.contains(part), "{said:?} does not contain {part:?}");
+}
+
+const OK: i32 = response::SUCCESS;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_come_change_and_go() {
+    let broker = Asked::start().await;
+    check(broker.create("orders", "2", "6").await, OK, "");
+    let topics = broker.folder.path().join("store/config/topics.json");
+    assert!(std::fs::read_to_string(topics).unwrap().contains("\"orders\""), "durable before it is answered");
+    let expect = r#"{"order":false,"perm":6,"readQueueNums":2,"topicFilterType":"SINGLE_TAG","topicName":"orders","topicSysFlag":0,"writeQueueNums":2}"#;
+    check(broker.said(request::GET_TOPIC_CONFIG, &[("topic", "orders")]).await, OK, expect);
+    check(broker.said(request::GET_ALL_TOPIC_CONFIG, &[]).await, OK, &format!(r#""orders":{expect}"#));
+    check(broker.said(request::GET_ALL_TOPIC_CONFIG, &[]).await, OK, r#"{"dataVersion":{"counter":"#);
+    let version = broker.broker.core().topics.version();
+    check(broker.create("orders", "2", "6").await, OK, "");
+    assert_eq!(broker.broker.core().topics.version(), version, "unchanged is no change");
+
+    for (topic, queues, perm, sentence) in [
+        ("TBW102", "4", "6", "The topic[TBW102] is conflict with system topic."),
+        ("C", "4", "6", "The topic[C] is conflict with system topic."),
+        ("a b", "4", "6", "contains illegal characters"),
+        ("", "4", "6", "blank"),
+        ("x", "4", "99", "perm 99"),
+        ("x", "-1", "6", "readQueueNums -1"),
+        ("x", "65", "6", "queuesPerTopicMax"),
+    ] {
+        check(broker.create(topic, queues, perm).await, response::SYSTEM_ERROR, sentence);
+    }
+
+    broker.put("orders", 1, b"one").await;
+    let stats = broker.said(request::GET_TOPIC_STATS_INFO, &[("topic", "orders")]).await;
+    check(
+        stats.clone(),
+        OK,
+        r#"{"offsetTable":{{"brokerName":"tiny","queueId":0,"topic":"orders"}:{"lastUpdateTimestamp":0,"maxOffset":0,"minOffset":0}"#,
+    );
+    check(stats, OK, r#""maxOffset":1,"minOffset":0}"#);
+    check(
+        broker.said(request::GET_TOPIC_STATS_INFO, &[("topic", "no")]).await,
+        response::TOPIC_NOT_EXIST,
+        "topic[no] not exist",
+    );
+
+    broker.broker.core().offsets.commit("orders", "g", 1, 1).unwrap();
+    check(broker.said(request::DELETE_TOPIC_IN_BROKER, &[("topic", "orders")]).await, OK, "");
+    check(
+        broker.said(request::GET_TOPIC_CONFIG, &[("topic", "orders")]).await,
+        response::TOPIC_NOT_EXIST,
+        "No topic in this broker. topic: orders",
+    );
+    assert_eq!(broker.broker.core().store.max_offset("orders", 1).0, 0);
+    assert_eq!(broker.broker.core().offsets.query("orders", "g", 1), Some(1), "4.9.7 keeps them");
+    check(broker.said(request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER, &[]).await, OK, "\"SELF_TEST_TOPIC\"");
+    broker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_come_change_and_go() {
+    let broker = Asked::start().await;
+    let mut group = SubscriptionGroupConfig::new("g");
+    group.retry_max_times = 3;
+    let made = Call::new(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP).with_body(group.encode());
+    check(text(broker.call(made).await), OK, "");
+    let file = broker.folder.path().join("store/config/subscriptionGroup.json");
+    assert!(std::fs::read_to_string(file).unwrap().contains("\"retryMaxTimes\":3"), "durable before it is answered");
+    check(broker.said(request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG, &[]).await, OK, r#""groupName":"g""#);
+    check(broker.said(request::GET_SUBSCRIPTIONGROUP_CONFIG, &[("group", "g")]).await, OK, r#""retryMaxTimes":3"#);
+    check(
+        broker.said(request::GET_SUBSCRIPTIONGROUP_CONFIG, &[("group", "h")]).await,
+        response::SUBSCRIPTION_GROUP_NOT_EXIST,
+        "No group",
+    );
+    let nameless = Call::new(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP).with_body(&b"{}"[..]);
+    check(text(broker.call(nameless).await), response::SYSTEM_ERROR, "name is empty");
+
+    let offsets = &broker.broker.core().offsets;
+    offsets.commit("t", "g", 0, 5).unwrap();
+    check(broker.said(request::QUERY_TOPIC_CONSUME_BY_WHO, &[("topic", "t")]).await, OK, r#"{"groupList":["g"]}"#);
+    check(broker.said(request::QUERY_TOPICS_BY_CONSUMER, &[("group", "g")]).await, OK, r#""topicList":["t"]"#);
+    check(broker.said(request::DELETE_SUBSCRIPTIONGROUP, &[("groupName", "g")]).await, OK, "");
+    assert_eq!(offsets.query("t", "g", 0), Some(5));
+    for field in ["removeOffset", "cleanOffset"] {
+        offsets.commit("t", "g", 0, 5).unwrap();
+        check(broker.said(request::DELETE_SUBSCRIPTIONGROUP, &[("groupName", "g"), (field, "true")]).await, OK, "");
+        assert_eq!(offsets.query("t", "g", 0), None, "{field}");
+    }
+    broker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lag_and_positions() {
+    let broker = Asked::start().await;
+    broker.create("t", "2", "6").await;
+    for body in [b"a", b"b", b"c"] {
+        broker.put("t", 0, body).await;
+    }
+    let offsets = &broker.broker.core().offsets;
+    offsets.commit("t", "g", 0, 1).unwrap();
+    let group = [("consumerGroup", "g")];
+    let queue =
+        r#"{"brokerName":"tiny","queueId":0,"topic":"t"}:{"brokerOffset":3,"consumerOffset":1,"lastTimestamp":"#;
+    check(broker.said(request::GET_CONSUME_STATS, &group).await, OK, queue);
+    check(
+        broker.said(request::GET_CONSUME_STATS, &[("consumerGroup", "nobody")]).await,
+        OK,
+        r#"{"consumeTps":0.0,"offsetTable":{}}"#,
+    );
+    let made =
+        Call::new(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP).with_body(SubscriptionGroupConfig::new("g").encode());
+    broker.call(made).await;
+    check(broker.said(request::GET_BROKER_CONSUME_STATS, &[("isOrder", "false")]).await, OK, r#""totalDiff":2"#);
+    check(
+        broker.said(request::QUERY_CONSUME_TIME_SPAN, &[("topic", "t"), ("group", "g")]).await,
+        OK,
+        r#""consumeTimeStamp":"#,
+    );
+
+    check(
+        broker.said(request::CLONE_GROUP_OFFSET, &[("srcGroup", "g"), ("destGroup", "copy"), ("topic", "t")]).await,
+        OK,
+        "",
+    );
+    assert_eq!(offsets.query("t", "copy", 0), Some(1));
+    offsets.commit("t", "ahead", 0, 3).unwrap();
+    let correction = |compared| [("filterGroups", "g"), ("compareGroup", compared), ("topic", "t")];
+    check(
+        broker.said(request::QUERY_CORRECTION_OFFSET, &correction("ahead")).await,
+        OK,
+        r#"{"correctionOffsets":{0:1}}"#,
+    );
+    check(broker.said(request::QUERY_CORRECTION_OFFSET, &[("compareGroup", "x"), ("topic", "t")]).await, OK, "{0:1}");
+
+    let queue = |id, index| [("topic", "t"), ("queueId", id), ("index", index), ("count", "2"), ("consumerGroup", "g")];
+    check(
+        broker.said(request::QUERY_CONSUME_QUEUE, &queue("0", "1")).await,
+        OK,
+        r#""filterData":"g@t is not online!","maxQueueIndex":3,"minQueueIndex":0"#,
+    );
+    check(
+        broker.said(request::QUERY_CONSUME_QUEUE, &queue("7", "0")).await,
+        response::SYSTEM_ERROR,
+        "7@t is not exist!",
+    );
+    let beyond = broker.ask(request::QUERY_CONSUME_QUEUE, &queue("0", "9")).await;
+    assert_eq!((beyond.code, beyond.remark.as_deref()), (OK, Some("Index 9 of 0@t is not exist!")));
+
+    let reset = |topic, group| [("topic", topic), ("group", group), ("timestamp", "-1"), ("isForce", "true")];
+    check(
+        broker.said(request::INVOKE_BROKER_TO_RESET_OFFSET, &reset("no", "g")).await,
+        response::SYSTEM_ERROR,
+        "no topic in this broker. topic=no",
+    );
+    check(
+        broker.said(request::INVOKE_BROKER_TO_RESET_OFFSET, &reset("t", "h")).await,
+        response::SYSTEM_ERROR,
+        "THe consumer group <h> not exist",
+    );
+    offsets.commit("t", "g", 1, 0).unwrap();
+    check(
+        broker.said(request::INVOKE_BROKER_TO_RESET_OFFSET, &reset("t", "g")).await,
+        response::CONSUMER_NOT_ONLINE,
+        "Consumer not online, so can not reset offset, Group: g Topic: t Timestamp: -1",
+    );
+    broker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_there_and_what_is_not_served() {
+    let broker = Asked::start().await;
+    check(
+        broker.said(request::GET_CONSUMER_CONNECTION_LIST, &[("consumerGroup", "g")]).await,
+        response::CONSUMER_NOT_ONLINE,
+        "the consumer group[g] not online",
+    );
+    check(
+        broker.said(request::GET_PRODUCER_CONNECTION_LIST, &[("producerGroup", "p")]).await,
+        response::SYSTEM_ERROR,
+        "the producer group[p] not exist",
+    );
+    check(broker.said(request::GET_ALL_PRODUCER_INFO, &[]).await, OK, r#"{"data":{}}"#);
+    check(
+        broker.said(request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS, &[("topic", "t"), ("group", "g")]).await,
+        response::SYSTEM_ERROR,
+        "No Any Consumer online in the consumer group: [g]",
+    );
+    let one = [("consumerGroup", "g"), ("clientId", "c")];
+    check(
+        broker.said(request::GET_CONSUMER_RUNNING_INFO, &one).await,
+        response::SYSTEM_ERROR,
+        "The Consumer <g> <c> not online",
+    );
+    check(broker.said(request::CONSUME_MESSAGE_DIRECTLY, &one).await, response::SYSTEM_ERROR, "is not the id");
+    check(
+        broker.said(request::GET_BROKER_HA_STATUS, &[]).await,
+        response::REQUEST_CODE_NOT_SUPPORTED,
+        "replication is not served yet",
+    );
+    check(
+        broker.said(request::GET_BROKER_CLUSTER_ACL_INFO, &[]).await,
+        response::REQUEST_CODE_NOT_SUPPORTED,
+        "access control is not served yet",
+    );
+    check(broker.said(424_242, &[]).await, response::REQUEST_CODE_NOT_SUPPORTED, " request type 424242 not supported");
+    broker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_count_what_happened() {
+    let broker = Asked::start().await;
+    broker.create("t", "1", "6").await;
+    let before = broker.runtime().await;
+    assert_eq!((&*before["putMessageTimesTotal"], &*before["earliestMessageTimeStamp"]), ("0", "-1"));
+    broker.put("t", 0, b"one").await;
+    broker.put("t", 0, b"two").await;
+    let stats = &broker.broker.core().stats;
+    stats.got("t", "g", 2, 200, Duration::from_millis(3));
+    stats.got("t", "g", 0, 0, Duration::ZERO);
+    let after = broker.runtime().await;
+    for (key, expect) in [
+        ("putMessageTimesTotal", "2"),
+        ("msgPutTotalTodayNow", "2"),
+        ("msgGetTotalTodayNow", "2"),
+        ("getMessageEntireTimeMax", "3"),
+        ("dispatchBehindBytes", "0"),
+        ("remainHowManyDataToFlush", "0 B"),
+        ("brokerVersionDesc", "V4_9_7"),
+        ("sendThreadPoolQueueCapacity", "256"),
+    ] {
+        assert_eq!(after[key], expect, "{key}");
+    }
+    assert_ne!(after["earliestMessageTimeStamp"], "-1");
+    assert_eq!(after["getTransferedTps"], after["getTransferredTps"]);
+    let size: u64 = after["putMessageSizeTotal"].parse().unwrap();
+    assert_eq!(size, broker.broker.core().store.appended().0);
+    let view = |name, key| [("statsName", name), ("statsKey", key)];
+    check(
+        broker.said(request::VIEW_BROKER_STATS_DATA, &view("TOPIC_PUT_NUMS", "t")).await,
+        OK,
+        r#"{"statsDay":{"avgpt":1.0,"sum":2,"#,
+    );
+    check(
+        broker.said(request::VIEW_BROKER_STATS_DATA, &view("GROUP_GET_NUMS", "t@g")).await,
+        OK,
+        r#"{"avgpt":2.0,"sum":2,"#,
+    );
+    check(broker.said(request::VIEW_BROKER_STATS_DATA, &view("BROKER_PUT_NUMS", "C")).await, OK, r#""sum":2"#);
+    check(
+        broker.said(request::VIEW_BROKER_STATS_DATA, &view("TOPIC_PUT_NUMS", "x")).await,
+        response::SYSTEM_ERROR,
+        "The stats <TOPIC_PUT_NUMS> <x> not exist",
+    );
+    broker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn configuration_changes_are_durable_or_refused() {
+    let broker = Asked::start().await;
+    let path = broker.folder.path().join("broker.conf");
+    let before = "# ours\nfileReservedTime=72\nlistenPort=1\n";
+    std::fs::write(&path, before).unwrap();
+    broker.broker.keep_config_in(&path, before.to_owned());
+    let change = |text: &'static str| Call::new(request::UPDATE_BROKER_CONFIG).with_body(text.as_bytes());
+    check(text(broker.call(change("fileReservedTime=48\nnobodyKnowsThis=1\n")).await), OK, "");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "# ours\nfileReservedTime=48\nlistenPort=1\n");
+    assert_eq!(broker.broker.core().config().file_reserved_time_h, 48);
+    let said = broker.ask(request::GET_BROKER_CONFIG, &[]).await;
+    let (_, config) = text(said);
+    assert!(config.contains("\nfileReservedTime=48\n"), "{config}");
+    assert!(config.lines().is_sorted());
+
+    check(
+        text(broker.call(change("fileReservedTime=24\nlistenPort=5")).await),
+        response::SYSTEM_ERROR,
+        "listenPort is read when the broker starts",
+    );
+    check(text(broker.call(change("fileReservedTime=soon")).await), response::SYSTEM_ERROR, "fileReservedTime=soon");
+    check(
+        text(broker.call(change("rocketmqHome=/")).await),
+        response::NO_PERMISSION,
+        "Can not update config in black list.",
+    );
+    assert_eq!(broker.broker.core().config().file_reserved_time_h, 48, "all or nothing");
+    broker.end().await;
+}
