@@ -71,7 +71,7 @@ pub fn load<T, E: std::fmt::Display>(
     }
 }
 
-fn backup_of(path: &Path) -> PathBuf {
+pub(super) fn backup_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".bak");
     PathBuf::from(name)

@@ -17,11 +17,13 @@ pub mod queues;
 pub mod read;
 pub mod record;
 pub mod recovery;
+pub mod repair;
 pub mod reput;
 pub mod retention;
 pub mod segment;
 pub mod stop;
 mod upkeep;
+pub mod verify;
 
 use std::{
     path::Path,

@@ -92,7 +92,8 @@ pub fn load_segments(storage: &dyn Storage, config: &StoreConfig) -> Result<(Arc
                 *len
             }
         }
-        [(first, ..), (second, ..), ..] => second - first,
+        // Of two neighbours, wherever one is missing.
+        many => many.windows(2).map(|pair| pair[1].0 - pair[0].0).min().unwrap_or(config.segment_bytes),
     };
     let size = if files.len() == 1 && is_unused(storage, &files[0].2, size)? { config.segment_bytes } else { size };
     let mut dropped = false;
@@ -245,7 +246,7 @@ pub fn replay(
 }
 
 /// Whether the record at the head of `rest` may go on behind the `available` bytes.
-fn is_cut(rest: &[u8], available: u64) -> bool {
+pub(super) fn is_cut(rest: &[u8], available: u64) -> bool {
     record::peek(rest).is_none_or(|(size, _)| (available + 1..=RECORD_MAX_BYTES).contains(&u64::from(size)))
 }
 

@@ -1,78 +1,77 @@
-//! What a survey found, for people and for scripts.
+//! What was found in a store, for people and for scripts.
 
 use std::path::Path;
 
-use super::{queues, survey::Survey};
-use crate::{cli::text::quoted, cli::text::size, env::Env};
+use super::queues;
+use crate::{
+    cli::text::{quoted, size},
+    env::Env,
+    store::{
+        checkpoint::CheckpointFile,
+        verify::{self, Place, Report},
+    },
+};
 
-pub struct Report<'a> {
-    survey: &'a Survey,
+/// One line for scripts.
+pub fn json(report: &Report) -> String {
+    let problem = |problem: &verify::Problem| {
+        format!(
+            "{{\"file\":{},\"offset\":{},\"kind\":{},\"text\":{}}}",
+            quoted(&problem.file.display().to_string()),
+            problem.offset,
+            quoted(&problem.kind.to_string()),
+            quoted(&problem.text)
+        )
+    };
+    let problems: Vec<String> = report.problems.iter().map(problem).collect();
+    format!(
+        "{{\"ok\":{},\"problems\":[{}],\"problems_more\":{},\"records\":{},\"log_end\":{},\"clean\":{},\"torn_end\":{},\"running\":{}}}\n",
+        report.is_sound(),
+        problems.join(","),
+        report.unlisted,
+        report.stat.records,
+        report.stat.log_end,
+        report.is_clean,
+        report.has_torn_end,
+        report.is_running
+    )
 }
 
-impl<'a> Report<'a> {
-    pub fn of(survey: &'a Survey) -> Self {
-        Report { survey }
+/// Sentences for people.
+pub fn table(root: &Path, report: &Report) -> String {
+    let mut text = String::new();
+    for problem in &report.problems {
+        text +=
+            &format!("{} at byte {}: {} ({})\n", problem.file.display(), problem.offset, problem.text, problem.kind);
     }
-
-    pub fn json(&self) -> String {
-        let problems: Vec<String> = self
-            .survey
-            .problems
-            .iter()
-            .map(|problem| {
-                format!(
-                    "{{\"file\":{},\"offset\":{},\"kind\":{},\"text\":{}}}",
-                    quoted(&problem.file),
-                    problem.offset,
-                    quoted(problem.kind.name()),
-                    quoted(&problem.text)
-                )
-            })
-            .collect();
-        format!(
-            "{{\"ok\":{},\"problems\":[{}],\"problems_more\":{},\"records\":{},\"log_end\":{},\"clean\":{},\"torn_end\":{}}}\n",
-            problems.is_empty(),
-            problems.join(","),
-            self.survey.problems_more,
-            self.survey.records,
-            self.survey.log_end,
-            self.survey.is_clean,
-            self.survey.has_torn_end
-        )
+    if report.unlisted > 0 {
+        text += &format!("and {} more\n", report.unlisted);
     }
-
-    pub fn table(&self) -> String {
-        let survey = self.survey;
-        let mut text = String::new();
-        for problem in &survey.problems {
-            text +=
-                &format!("{} at byte {}: {} ({})\n", problem.file, problem.offset, problem.text, problem.kind.name());
-        }
-        if survey.problems_more > 0 {
-            text += &format!("and {} more\n", survey.problems_more);
-        }
-        let begin = survey.segments.first().map_or(0, |first| first.base);
-        text += &format!(
-            "{}: {} records in {} of log, from offset {begin} to {}\n",
-            survey.root.display(),
-            survey.records,
-            size(survey.log_end - begin),
-            survey.log_end
-        );
-        if survey.has_torn_end {
-            text += "behind the end stands what a stop out of order left unfinished; the next start wipes it\n";
-        }
-        let problems = survey.problems.len() as u64 + survey.problems_more;
-        text += &match problems {
-            0 => "sound\n".to_owned(),
-            _ => format!(
-                "{problems} problems. Restore the files from a backup, or go on without what is damaged: \
-                 keelmq store repair {} --set-aside\n",
-                survey.root.display()
-            ),
-        };
-        text
+    let stat = &report.stat;
+    text += &format!(
+        "{}: {} records in {} of log, from offset {} to {}\n",
+        root.display(),
+        stat.records,
+        size(stat.log_end.0.saturating_sub(stat.log_begin.0)),
+        stat.log_begin,
+        stat.log_end
+    );
+    if report.is_running {
+        text += "a broker runs on it: what it is writing now was not checked\n";
     }
+    if report.has_torn_end {
+        text += "behind the end stands what a stop out of order left unfinished; the next start wipes it\n";
+    }
+    let problems = report.problems.len() as u64 + report.unlisted;
+    text += &match problems {
+        0 => "sound\n".to_owned(),
+        _ => format!(
+            "{problems} problems. Restore the files from a backup, or go on without what is damaged: \
+             keelmq store repair {} --set-aside\n",
+            root.display()
+        ),
+    };
+    text
 }
 
 /// An overview in both forms.
@@ -83,15 +82,18 @@ pub struct Overview {
 
 pub fn stat(env: &Env, root: &Path) -> Result<Overview, String> {
     let storage = &*env.storage;
-    let survey = Survey::look(storage, root)?;
-    let begin = survey.segments.first().map_or(0, |first| first.base);
-    let known = survey.checkpoint.known;
-    let held = survey.segments.iter().map(|segment| segment.len).sum::<u64>();
+    let place = Place { root: root.to_owned(), commit_log: root.join("commitlog"), index: None };
+    let pieces = verify::pieces(storage, &place).map_err(|error| error.to_string())?;
+    let begin = pieces.first().map_or(0, |first| first.base.0);
+    let known = CheckpointFile::peek(storage, &root.join("checkpoint")).unwrap_or_default().known;
+    let held = pieces.iter().map(|piece| piece.len).sum::<u64>();
+    let is_clean = !storage.exists(&root.join("abort"));
+    let segment_bytes = pieces.iter().map(|piece| piece.len).max().unwrap_or(0);
     let mut table = format!(
         "{}\n  log          {} files of {} ({} in all) from offset {begin}\n",
         root.display(),
-        survey.segments.len(),
-        size(survey.segment_bytes),
+        pieces.len(),
+        size(segment_bytes),
         size(held)
     );
     table += &match known {
@@ -100,8 +102,7 @@ pub fn stat(env: &Env, root: &Path) -> Result<Overview, String> {
         }
         None => "  durable      unknown: Java wrote last, or nobody\n".to_owned(),
     };
-    table +=
-        &format!("  last stop    {}\n", if survey.is_clean { "in order" } else { "not in order: a start recovers" });
+    table += &format!("  last stop    {}\n", if is_clean { "in order" } else { "not in order: a start recovers" });
     let mut topics = Vec::new();
     let directory = root.join("consumequeue");
     for topic in storage.list(&directory).unwrap_or_default().iter().filter(|entry| entry.is_dir) {
@@ -127,11 +128,11 @@ pub fn stat(env: &Env, root: &Path) -> Result<Overview, String> {
     }
     let json = format!(
         "{{\"segments\":{},\"segment_bytes\":{},\"log_begin\":{begin},\"flushed\":{},\"derived\":{},\"clean\":{},\"topics\":[{}]}}\n",
-        survey.segments.len(),
-        survey.segment_bytes,
+        pieces.len(),
+        segment_bytes,
         known.map_or("null".to_owned(), |known| known.flushed.0.to_string()),
         known.map_or("null".to_owned(), |known| known.derived.0.to_string()),
-        survey.is_clean,
+        is_clean,
         json_topics.join(",")
     );
     Ok(Overview { table, json })
