@@ -198,7 +198,7 @@ impl Model {
             self.violation(INVENTED, format!("{who} a record that nobody sent: {}", brief(record)));
             return None;
         };
-        let attempt = &self.attempts[&id];
+        let attempt = self.attempts[&id].clone();
         let same = attempt.topic == record.topic
             && attempt.queue_id == record.queue_id
             && record.body == body_of(id, attempt.body_len)
@@ -206,7 +206,13 @@ impl Model {
         if !same {
             self.violation(
                 INVENTED,
-                format!("{who} message {id} changed, at log offset {}: {:?}", record.offset, brief(record)),
+                format!(
+                    "{who} message {id} of {attempt:?} changed, at log offset {}: flag {}, {}{}",
+                    record.offset,
+                    record.flag,
+                    brief(record),
+                    first_difference(record, id, attempt.body_len)
+                ),
             );
         } else if attempt.gone {
             self.violation(
@@ -326,6 +332,20 @@ impl Model {
                 format!("{topic}/{queue_id} gives {} messages, the log has {}", seen.len(), expect.len()),
             );
         }
+    }
+}
+
+/// Where the body differs from what was sent.
+fn first_difference(record: &Found, id: u64, len: usize) -> String {
+    let sent = body_of(id, len);
+    let differ = |at: &usize| record.body.get(*at) != sent.get(*at);
+    let (first, last) = ((0..len).find(differ), (0..len).rev().find(differ));
+    match (first, last) {
+        (Some(first), Some(last)) => {
+            let zeros = record.body.get(first..=last).is_some_and(|part| part.iter().all(|byte| *byte == 0));
+            format!(", body differs from byte {first} to {last}{}", if zeros { ", which are zeros" } else { "" })
+        }
+        _ => String::new(),
     }
 }
 

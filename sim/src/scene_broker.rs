@@ -67,7 +67,8 @@ struct Run {
     trace: Trace,
     groups: Mutex<BTreeMap<usize, BTreeSet<u64>>>,
     running: Mutex<Option<Arc<broker::Broker>>>,
-    stop: Notify,
+    /// Tells the present process to stop in order; each has its own.
+    stop: Mutex<Arc<Notify>>,
     quiet: AtomicBool,
     first_refusal: Mutex<Option<String>>,
 }
@@ -103,7 +104,7 @@ pub async fn run(plan: Plan, trace: Trace) -> Outcome {
         trace,
         groups: Mutex::default(),
         running: Mutex::new(None),
-        stop: Notify::new(),
+        stop: Mutex::default(),
         quiet: AtomicBool::new(false),
         first_refusal: Mutex::new(None),
         plan,
@@ -189,7 +190,7 @@ impl Driver {
                     names = self.boot_names();
                 }
                 "stop" => {
-                    self.run.stop.notify_one();
+                    lock(&self.run.stop).notify_one();
                     let ended = scene::within(&self.world, Duration::from_secs(20), process.ended()).await;
                     if matches!(ended, Some(Some(End::Stopped))) {
                         self.run.trace.sometimes("process: stopped in order");
@@ -230,7 +231,9 @@ impl Driver {
 
     fn boot(&self) -> Process<End> {
         let run = self.run.clone();
-        self.run.broker.boot(|env| broker_process(env, run))
+        let stop = Arc::new(Notify::new());
+        *lock(&self.run.stop) = stop.clone();
+        self.run.broker.boot(|env| broker_process(env, run, stop))
     }
 
     fn boot_clients(&self) -> Process<()> {
@@ -309,7 +312,7 @@ impl Driver {
                 break;
             }
             if run.plan.seed.is_multiple_of(2) {
-                run.stop.notify_one();
+                lock(&run.stop).notify_one();
                 let ended = scene::within(&self.world, Duration::from_secs(30), process.ended()).await;
                 if !matches!(ended, Some(Some(End::Stopped))) {
                     lock(&run.model).violation(LIVE, format!("a stop in order ended with {ended:?}"));
@@ -398,7 +401,7 @@ fn broker_config(plan: &Plan) -> Config {
     config
 }
 
-async fn broker_process(env: Env, run: Arc<Run>) -> End {
+async fn broker_process(env: Env, run: Arc<Run>, stop: Arc<Notify>) -> End {
     let boot = run.broker.boots();
     let injected = lock(&run.broker.disk).injected;
     let broker = match broker::start(env, broker_config(&run.plan), None).await {
@@ -423,7 +426,7 @@ async fn broker_process(env: Env, run: Arc<Run>) -> End {
     *lock(&run.running) = Some(broker.clone());
     tokio::select! {
         biased;
-        () = run.stop.notified() => {}
+        () = stop.notified() => {}
         panicked = broker.died() => {
             lock(&run.model).violation(PANIC, panicked.to_string());
             return End::Refused;

@@ -41,7 +41,8 @@ struct Run {
     clients: Vec<Mutex<ClientState>>,
     /// The running store, for whoever crashes it.
     store: Mutex<Option<Arc<MessageStore>>>,
-    stop: Notify,
+    /// Tells the present process to stop in order; each has its own.
+    stop: Mutex<Arc<Notify>>,
     opened: Notify,
     /// The faults are over: clients stop, one last one is served.
     quiet: AtomicBool,
@@ -78,7 +79,7 @@ pub async fn run(plan: Plan, trace: Trace) -> Outcome {
         machine,
         trace,
         store: Mutex::new(None),
-        stop: Notify::new(),
+        stop: Mutex::default(),
         opened: Notify::new(),
         quiet: AtomicBool::new(false),
         first_refusal: Mutex::new(None),
@@ -142,7 +143,7 @@ impl Driver {
                     self.run.trace.sometimes("disk: full");
                 }
                 "stop" => {
-                    self.run.stop.notify_one();
+                    lock(&self.run.stop).notify_one();
                     let ended = scene::within(&self.world, Duration::from_secs(20), process.ended()).await;
                     if matches!(ended, Some(Some(End::Stopped))) {
                         self.run.trace.sometimes("process: stopped in order");
@@ -176,7 +177,9 @@ impl Driver {
 
     fn boot(&self) -> Process<End> {
         let run = self.run.clone();
-        self.run.machine.boot(|env| process(env, run))
+        let stop = Arc::new(Notify::new());
+        *lock(&self.run.stop) = stop.clone();
+        self.run.machine.boot(|env| process(env, run, stop))
     }
 
     fn crash(&mut self, kinds: &[Crash]) {
@@ -239,7 +242,7 @@ impl Driver {
             }
             match round {
                 0 => {
-                    self.run.stop.notify_one();
+                    lock(&self.run.stop).notify_one();
                     let ended = scene::within(&self.world, Duration::from_secs(20), process.ended()).await;
                     if !matches!(ended, Some(Some(End::Stopped))) && injected == lock(&self.run.machine.disk).injected {
                         lock(&self.run.model).violation(LIVE, format!("a stop in order ended with {ended:?}"));
@@ -291,7 +294,7 @@ impl Run {
 }
 
 /// The process: opens the store, checks what it finds, lets the clients at it, stops in order when told.
-async fn process(env: Env, run: Arc<Run>) -> End {
+async fn process(env: Env, run: Arc<Run>, stop: Arc<Notify>) -> End {
     let boot = run.machine.boots();
     let config = scene::store_config(&run.plan);
     let injected = lock(&run.machine.disk).injected;
@@ -323,7 +326,7 @@ async fn process(env: Env, run: Arc<Run>) -> End {
     }
     tokio::select! {
         biased;
-        () = run.stop.notified() => {}
+        () = stop.notified() => {}
         panicked = store.died() => {
             lock(&run.model).violation(PANIC, panicked.to_string());
             return End::Refused;
@@ -617,7 +620,15 @@ async fn consume(env: &Env, run: &Arc<Run>, store: &Arc<MessageStore>, index: us
                     lock(&run.model).consumed(record);
                 }
                 if records.is_empty() {
-                    let text = format!("{}/{} has {max} messages, at {next} it gives none", key.0, key.1);
+                    let got = store.get(&Get {
+                        topic: &key.0,
+                        queue_id: key.1,
+                        offset: next as i64,
+                        count_max: 32,
+                        bytes_max: 1 << 20,
+                        filter: None,
+                    });
+                    let text = format!("{}/{} has {max} messages, at {next} it gives none: {got:?}", key.0, key.1);
                     lock(&run.model).violation(CONSUMED, text);
                     break;
                 }

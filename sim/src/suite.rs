@@ -41,10 +41,45 @@ const SOMETIMES_STORE: &[&str] = &[
     "store: waited for a segment",
 ];
 
+/// The same for the scene of broker and clients.
+const SOMETIMES_BROKER: &[&str] = &[
+    "clock: jumped ahead",
+    "clock: went back",
+    "consumer: connection lost",
+    "consumer: got messages",
+    "crash: in recovery",
+    "crash: with unsynced records",
+    "disk: early write-back",
+    "disk: full",
+    "disk: power cut with dirty pages",
+    "disk: power cut with unsynced names",
+    "disk: stalled",
+    "disk: sync failed",
+    "disk: torn page",
+    "name server: crashed",
+    "network: accept failed",
+    "network: connect refused",
+    "network: connect timed out",
+    "network: half-close",
+    "network: one-way cut",
+    "network: reset",
+    "network: reset in a write",
+    "network: stream cut in a frame",
+    "network: writer waits",
+    "process: paused",
+    "process: stopped in order",
+    "producer: connection lost in a send",
+    "producer: no answer in time",
+    "producer: told unavailable",
+    "recovery: after a clean stop",
+    "recovery: after a crash",
+    "recovery: refused",
+];
+
 fn expected(scene: Scene) -> &'static [&'static str] {
     match scene {
         Scene::Store => SOMETIMES_STORE,
-        Scene::Broker => &[],
+        Scene::Broker => SOMETIMES_BROKER,
     }
 }
 

@@ -72,8 +72,10 @@ impl WireClient {
             self.next_opaque += 1;
         }
         let mut answers = vec![None; calls.len()];
+        let mut is_written = false;
         let exchange = async {
             self.stream.write_all(&out).await?;
+            is_written = true;
             while answers.iter().any(Option::is_none) {
                 let (opaque, answer) = self.next_answer().await?;
                 if let Some(slot) = usize::try_from(opaque - first).ok().and_then(|at| answers.get_mut(at)) {
@@ -84,6 +86,8 @@ impl WireClient {
         };
         match timeout(&*env.clock, limit, exchange).await {
             Ok(Err(error)) => Err(error),
+            // Half a frame is on its way: nothing can follow it.
+            Err(_) if !is_written => Err(io::ErrorKind::TimedOut.into()),
             Ok(Ok(())) | Err(_) => Ok(answers),
         }
     }

@@ -141,7 +141,7 @@ impl ConsumeQueue {
             let starts: Vec<u64> = state.existing.keys().copied().collect();
             // A hole between two files ends the queue there.
             let adjacent = 1 + starts.windows(2).take_while(|pair| pair[1] == pair[0] + per_file).count();
-            let first = starts.first().copied().unwrap_or(0);
+            let mut first = starts.first().copied().unwrap_or(0);
             let below = |unit: Unit| unit.size > 0 && (!unit.is_message() || unit.offset < known);
             // The last file whose first unit is known to be good holds the end.
             let mut file = 0;
@@ -154,6 +154,10 @@ impl ConsumeQueue {
                 None => 0,
                 Some(start) => partition(*start, start + per_file, |at| Ok(below(queue.read_written(at)?)))?,
             };
+            // A power cut may leave a later file and take the first, whose name nothing had made durable yet. Where the
+            // log has lost no head, a queue of which nothing is known begins at 0 nevertheless.
+            let end = if end == first && log_min.0 == 0 { 0 } else { end };
+            first = first.min(end);
             state.written = end;
             if end > first {
                 let last = queue.read_written(end - 1)?;
