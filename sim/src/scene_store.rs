@@ -273,7 +273,10 @@ impl Driver {
         };
         match scene::within(&self.world, Duration::from_millis(LIVE_MS), served).await {
             Some(true) => {
-                let log = scene::read_log(&lock(&self.run.machine.disk));
+                // What others have put since is in the files, and in the queues a moment later.
+                let dispatched = store.dispatched().get();
+                let mut log = scene::read_log(&lock(&self.run.machine.disk));
+                log.records.retain(|record| record.end() <= dispatched);
                 if self.run.model_promise() != Promise::Memory {
                     check_queues(&self.run, &store, &log);
                 }
