@@ -3,6 +3,7 @@
 
 import time
 
+import raw
 from world import LOOPBACK, Trouble, await_registered, free_port
 
 
@@ -103,4 +104,4 @@ def takeover(ours, java, directory, run_client, tier):
     return report
 
 
-SUITES = {"mixed": mixed, "takeover": takeover}
+SUITES = {"mixed": mixed, "takeover": takeover, "raw": raw.raw}

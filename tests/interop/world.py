@@ -203,10 +203,10 @@ class JavaServers:
         process.await_port(port, 90)
         return Server(f"{LOOPBACK}:{port}", namesrvs, [process])
 
-    def standalone(self, store, settings=()):
+    def standalone(self, store, settings=(), name="ours"):
         """Both, as `keelmq` alone would be."""
         namesrv = self.namesrv("namesrv-beside-" + Path(store).name)
-        broker = self.broker(namesrv.namesrv, store, "ours", settings)
+        broker = self.broker(namesrv.namesrv, store, name, settings)
         await_registered(namesrv.namesrv, 1)
         return Server(broker.broker, namesrv.namesrv, broker.processes + namesrv.processes)
 
