@@ -41,7 +41,7 @@ impl Offset {
             return Ok(Response::success().with("offset", offset));
         }
         // A new group on a queue that is wholly there begins at its first message, whatever it asked for.
-        let begins_here = u32::try_from(header.queue_id).is_ok_and(|queue| {
+        let begins_here = u32::try_from(header.queue_id).ok().is_none_or(|queue| {
             core.store.min_offset(header.topic, queue).0 == 0
                 && core.store.is_in_memory(header.topic, queue, QueueOffset(0))
         });

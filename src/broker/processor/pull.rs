@@ -142,7 +142,7 @@ impl Pull {
         match u32::try_from(header.queue_id) {
             Ok(queue_id) if header.queue_id < topic.config.read_queue_nums => Ok((group, queue_id)),
             _ => Err(Refused::system(format!(
-                "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[{}]",
+                "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[/{}]",
                 header.queue_id,
                 header.topic,
                 topic.config.read_queue_nums,

@@ -11,7 +11,7 @@ use crate::{
         reroute::{self, Draft},
         retry,
         stored::{self, OfBatch},
-        topics::{self, AUTO_CREATE_TOPIC, RETRY_PREFIX, Topic},
+        topics::{self, RETRY_PREFIX, Topic},
     },
     model::{BatchItem, LogOffset, Message, OffsetMessageId, OwnedMessage, message::sys_flag, properties::Properties},
     protocol::{
@@ -266,7 +266,7 @@ impl Send {
             (true, false) => UNIT,
             (true, true) => UNIT_SUBSCRIPTION,
         };
-        let default = if header.default_topic.is_empty() { AUTO_CREATE_TOPIC } else { header.default_topic };
+        let default = header.default_topic;
         let wanted = header.default_topic_queue_nums;
         let inherited = core.topics.inherited(header.topic, default, wanted, config.auto_create_topic_enable, sys_flag);
         let topic = match inherited {

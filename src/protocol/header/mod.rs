@@ -1,7 +1,8 @@
 //! Custom headers of requests, typed. Each borrows its text from the command's fields. Knows names, types and which field
 //! may be missing; not what a value means to a broker.
 //!
-//! The type of a member says how it is read: `&str`, `i32` and `i64` must be there; `Option<_>` may be missing or empty;
+//! The type of a member says how it is read: `&str`, `i32` and `i64` must be there; `Option<_>` may be missing, a text
+//! also empty (an empty number is none, as in Java);
 //! a `bool` that is missing is false, and only `true` in any case is true (the C++ client's `"1"` is false, as in Java).
 
 pub mod admin;
@@ -39,11 +40,16 @@ impl HeaderError {
 trait Field<'a>: Sized {
     fn read(name: &'static str, value: Option<&'a str>) -> Result<Self, HeaderError>;
 
+    /// Whether the empty text counts as a missing field.
+    const EMPTY_IS_MISSING: bool = false;
+
     /// What is sent; `None` leaves the field out.
     fn write(&self) -> Option<Value>;
 }
 
 impl<'a> Field<'a> for &'a str {
+    const EMPTY_IS_MISSING: bool = true;
+
     #[inline]
     fn read(name: &'static str, value: Option<&'a str>) -> Result<Self, HeaderError> {
         value.ok_or(HeaderError::Missing(name))
@@ -93,7 +99,8 @@ impl<'a, T: Field<'a>> Field<'a> for Option<T> {
     #[inline]
     fn read(name: &'static str, value: Option<&'a str>) -> Result<Self, HeaderError> {
         match value {
-            None | Some("") => Ok(None),
+            None => Ok(None),
+            Some("") if T::EMPTY_IS_MISSING => Ok(None),
             value => T::read(name, value).map(Some),
         }
     }
