@@ -63,12 +63,23 @@ def form_asked(row, java, ours):
 
 
 def worded(java, ours):
-    """▲ Where Java names an exception, ours says in words what is wrong."""
-    if isinstance(java, dict) and java.get("remark") == EXCEPTION and isinstance(ours, dict):
+    """▲ Where Java names an exception, ours says in words what is wrong; where Java says what, ours may add why."""
+    if not isinstance(java, dict) or not isinstance(ours, dict) or java.get("code") != ours["code"] or not ours.get("remark"):
+        return java
+    if java["remark"] == EXCEPTION:
+        # The answers to sends tell the region whatever happens.
         about = {"MSG_REGION": "DefaultRegion", "TRACE_ON": "true"}
-        if ours["code"] == 1 and ours["remark"]:
-            return {**java, "remark": ours["remark"], "ext": ours["ext"] if ours["ext"] == about else java["ext"]}
+        return {**java, "remark": ours["remark"], "ext": ours["ext"] if ours["ext"] == about else java["ext"]}
+    if java["remark"] and ours["remark"].startswith(java["remark"] + ": "):
+        return {**java, "remark": ours["remark"]}
     return java
+
+
+def lacking(row, ours):
+    """▲ A request without a field that it cannot do without is refused with the field's name; Java goes on with null."""
+    if not isinstance(ours, dict) or ours.get("code") != 1 or not (ours["remark"] or "").startswith("the request's header lacks the field "):
+        return False
+    return ours["remark"].rsplit(" ", 1)[1] not in (row.fields or {})
 
 
 def difference(row, java, ours):
@@ -92,6 +103,8 @@ def judge(row, java, ours, is_peer):
     if row.masks:
         found = difference(row, row.masks(java), row.masks(ours))
     if row.why is None or is_peer:
+        if found and not is_peer and lacking(row, ours):
+            return ("ok", "▲ a missing field is named")
         return ("FAIL", found) if found else ("ok", "")
     if not fits(row.ours, ours):
         return ("FAIL", f"▲ {row.why}: ours should be {row.ours!r}, it is {ours!r}")

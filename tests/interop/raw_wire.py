@@ -250,7 +250,7 @@ class Side:
         remark = answer["remark"]
         if remark is not None:
             remark = self.mask(remark)
-            if re.match(r"^(java|javax|org|com|io)\.[\w.$]+", remark):
+            if re.match(r"^(java|javax|org|com|io)\.[\w.$]+|^Cannot invoke ", remark):
                 remark = EXCEPTION
         ext = {key: self.mask(value) for key, value in sorted((answer["ext"] or {}).items())} or None
         return {"code": answer["code"], "remark": remark, "ext": ext, "body": self.body(answer["body"]), "form": answer["form"],
