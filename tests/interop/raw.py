@@ -63,14 +63,19 @@ def form_asked(row, java, ours):
 
 
 def worded(java, ours):
-    """▲ Where Java names an exception, ours says in words what is wrong; where Java says what, ours may add why."""
-    if not isinstance(java, dict) or not isinstance(ours, dict) or java.get("code") != ours["code"] or not ours.get("remark"):
+    """▲ Where Java names an exception, ours says in words what is wrong; where Java says what, ours may add why; where
+    Java forgot to say success in words that deny it, ours says nothing."""
+    if not isinstance(java, dict) or not isinstance(ours, dict) or "remark" not in java or java["code"] != ours.get("code"):
+        return java
+    if java["code"] == 0 and java["remark"] == "not set any response code":
+        return {**java, "remark": None}
+    if not ours["remark"]:
         return java
     if java["remark"] == EXCEPTION:
         # The answers to sends tell the region whatever happens.
         about = {"MSG_REGION": "DefaultRegion", "TRACE_ON": "true"}
         return {**java, "remark": ours["remark"], "ext": ours["ext"] if ours["ext"] == about else java["ext"]}
-    if java["remark"] and ours["remark"].startswith(java["remark"] + ": "):
+    if java["remark"] and ours["remark"].startswith((java["remark"] + ": ", java["remark"] + " (")):
         return {**java, "remark": ours["remark"]}
     return java
 
@@ -101,7 +106,7 @@ def fits(wanted, found):
 def judge(row, java, ours, is_peer):
     found = difference(row, worded(form_asked(row, java, ours), ours), ours)
     if row.masks:
-        found = difference(row, row.masks(java), row.masks(ours))
+        found = difference(row, row.masks(worded(form_asked(row, java, ours), ours)), row.masks(ours))
     if row.why is None or is_peer:
         if found and not is_peer and lacking(row, ours):
             return ("ok", "▲ a missing field is named")

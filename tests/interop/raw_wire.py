@@ -158,7 +158,7 @@ RECORD = struct.Struct(">iIIiiqqiq")
 MAGIC_V1 = 0xDAA320A7
 
 
-def records(data):
+def records(data, port_hex):
     """A body of stored records as text, byte for byte except for places, times and ports; None if it is none."""
     at, told = 0, []
     while at < len(data):
@@ -178,6 +178,8 @@ def records(data):
         (property_length,) = struct.unpack_from(">h", data, end + 1 + topic_length)
         properties = data[end + 3 + topic_length:at + size]
         assert len(properties) == property_length
+        # An id holds the store's port and a place in the log.
+        properties = re.sub(port_hex + b"[0-9A-F]{16}", b"<id>" + b"." * 28, properties)
         shown = body if len(body) < 200 else f"{len(body)} bytes crc {zlib.crc32(body)}"
         told.append(f"size {size} crc {crc} queue {queue} flag {flag} at {queue_offset} sys {sys_flag} born {born} {born_host} "
                     f"{born_port} times {times} prepared {'some' if prepared else 0} topic {topic} "
@@ -230,7 +232,7 @@ class Side:
     def body(self, data):
         if not data:
             return None
-        found = records(data)
+        found = records(data, self.port_hex.encode())
         if found is not None:
             return found
         try:

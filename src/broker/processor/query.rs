@@ -45,9 +45,12 @@ impl Query {
             true => Response::success(),
             false => Response::error(response::QUERY_NOT_FOUND, "can not find message, maybe time range not correct"),
         };
-        response = response
-            .with("indexLastUpdateTimestamp", queried.last_update_timestamp)
-            .with("indexLastUpdatePhyoffset", queried.last_update_offset.0 as i64);
+        // Where nothing is found Java has not yet asked how far the index is.
+        let (timestamp, offset) = match found {
+            true => (queried.last_update_timestamp, queried.last_update_offset.0 as i64),
+            false => (0, 0),
+        };
+        response = response.with("indexLastUpdateTimestamp", timestamp).with("indexLastUpdatePhyoffset", offset);
         response.body.extend(queried.records);
         Ok(response)
     }

@@ -126,6 +126,13 @@ fn topic_unknown(topic: &str) -> Refused {
 
 /// What RocketMQ has and this broker has not says so; what nobody knows gets Java's words.
 fn unserved(code: i32) -> Refused {
+    // 4.9.7's codes for a failed change of its access lists: mqadmin knows them.
+    let answered = match code {
+        request::UPDATE_AND_CREATE_ACL_CONFIG => response::UPDATE_AND_CREATE_ACL_CONFIG_FAILED,
+        request::DELETE_ACL_CONFIG => response::DELETE_ACL_CONFIG_FAILED,
+        request::UPDATE_GLOBAL_WHITE_ADDRS_CONFIG => response::UPDATE_GLOBAL_WHITE_ADDRS_CONFIG_FAILED,
+        _ => response::REQUEST_CODE_NOT_SUPPORTED,
+    };
     let what = match code {
         request::UPDATE_AND_CREATE_ACL_CONFIG..=request::GET_BROKER_CLUSTER_ACL_CONFIG
         | request::AUTH_CREATE_USER..=request::AUTH_LIST_ACL => "access control is not served yet",
@@ -156,5 +163,5 @@ fn unserved(code: i32) -> Refused {
         (what, Some(name)) => format!(" request type {code} not supported ({name}): {what}"),
         (what, None) => format!(" request type {code} not supported: {what}"),
     };
-    Refused::new(response::REQUEST_CODE_NOT_SUPPORTED, remark)
+    Refused::new(answered, remark)
 }
