@@ -97,6 +97,7 @@ impl Admin {
         for unit in queue.units(from, count.min(ENTRIES_MAX)).map_err(unreadable)? {
             entries.queue_data.push(ConsumeQueueEntry {
                 bit_map: None,
+                // Without a filter to ask Java says false.
                 eval: filter.as_ref().is_some_and(|filter| filter.may_match_tags_code(unit.tags_code)),
                 extend_data_json: None,
                 message: None,
