@@ -52,7 +52,7 @@ COMMANDS = [
 
 # What two brokers never have in common.
 PLAIN = [
-    (r"\b[0-9A-F]{32}\b", "ID"),
+    (r"\b[0-9A-F]{32,}\b", "ID"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d{3}", "TIME"),
     (r"\d{4}-\d\d-\d\d[ #]\d\d:\d\d:\d\d", "TIME"),
     (r"\d{14,17}", "TIME"),
