@@ -386,7 +386,7 @@ impl State {
 }
 
 /// UNIQ_KEY and KEYS of a properties text, by looking at no other entry closely.
-pub(super) fn keys_of(text: &[u8]) -> (Option<&str>, Option<&str>) {
+pub(in crate::store) fn keys_of(text: &[u8]) -> (Option<&str>, Option<&str>) {
     let (mut unique, mut keys) = (None, None);
     for entry in text.split(|byte| *byte == properties::ENTRY_END) {
         let slot = if entry.starts_with(b"KEYS\x01") {

@@ -48,7 +48,7 @@ impl Shape {
         HEADER_BYTES + 4 * u64::from(self.slots)
     }
 
-    pub(super) fn entry_at(self, number: u32) -> u64 {
+    pub(in crate::store) fn entry_at(self, number: u32) -> u64 {
         self.front_bytes() + ENTRY_BYTES * u64::from(number)
     }
 }

@@ -1,25 +1,26 @@
 //! Looks through a store and says what is wrong with it: the log record by record, then whatever is derived against
 //! the log. Changes nothing (beside taking the lock). Knows nothing of how a broker runs.
 
+mod entries;
+mod units;
+
 use std::{
     collections::BTreeMap,
     fmt, io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
+use self::units::{Found, Units};
 use super::{
     checkpoint::{Checkpoint, CheckpointFile},
     config_file::backup_of,
-    consume_queue::UNIT_BYTES,
-    index::keys_of,
-    index_file::{Entry, Header, KeyHash, Shape},
+    index_file::Shape,
     record::{self, Record, Scan},
     reput::SCHEDULE_TOPIC,
     segment::{name_of, offset_of},
 };
 use crate::{
-    env::{File, Held, LockError, Open, Storage},
+    env::{Held, LockError, Open, Storage},
     model::{LogOffset, properties},
     protocol::json::Json,
 };
@@ -28,9 +29,6 @@ use crate::{
 const PROBLEMS_MAX: usize = 1_000;
 /// Bytes of the log read at once.
 const CHUNK_BYTES: u64 = 4 << 20;
-/// Queues whose units are held in memory at once, and units of each.
-const QUEUES_OPEN_MAX: usize = 2_048;
-const UNITS_READ: u64 = 400;
 
 /// What a problem is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -201,7 +199,7 @@ pub(super) fn verify_locked(
     report.is_clean = walk.clean;
     let derived = walk.derived;
     walk.run(&mut report, progress)?;
-    check_index(storage, place, derived, &mut report)?;
+    entries::check(storage, place, derived, &mut report)?;
     check_config(storage, place, &mut report)?;
     Ok(report)
 }
@@ -450,217 +448,6 @@ impl<'s> Walk<'s> {
             }
         }
         Ok(())
-    }
-}
-
-/// What a queue has at a place.
-enum Found {
-    /// The queue is not there at all: its topic was deleted.
-    NoQueue,
-    Unit {
-        offset: u64,
-        size: u32,
-        tags: i64,
-        file: PathBuf,
-        at: u64,
-    },
-    Missing {
-        file: PathBuf,
-    },
-}
-
-/// Units of consume queues, a stretch of each in memory.
-struct Units<'s> {
-    storage: &'s dyn Storage,
-    root: PathBuf,
-    open: BTreeMap<(String, u32), Stretch>,
-}
-
-struct Stretch {
-    directory: PathBuf,
-    /// Position of the first byte of each file, and its length.
-    files: Vec<(u64, u64)>,
-    first: u64,
-    bytes: Vec<u8>,
-}
-
-impl<'s> Units<'s> {
-    fn new(storage: &'s dyn Storage, root: PathBuf) -> Self {
-        Units { storage, root, open: BTreeMap::new() }
-    }
-
-    fn get(&mut self, topic: &str, id: u32, place: u64) -> io::Result<Found> {
-        let key = (topic.to_owned(), id);
-        if !self.open.contains_key(&key) {
-            if self.open.len() >= QUEUES_OPEN_MAX {
-                self.open.clear();
-            }
-            let directory = self.root.join(topic).join(id.to_string());
-            let files = match self.storage.list(&directory) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-                files => files?.iter().filter_map(|file| Some((offset_of(&file.name)?, file.len))).collect(),
-            };
-            self.open.insert(key.clone(), Stretch { directory, files, first: 0, bytes: Vec::new() });
-        }
-        self.open.get_mut(&key).expect("just put there").get(self.storage, place)
-    }
-}
-
-impl Stretch {
-    fn get(&mut self, storage: &dyn Storage, place: u64) -> io::Result<Found> {
-        if self.files.is_empty() {
-            return Ok(Found::NoQueue);
-        }
-        let position = place * UNIT_BYTES;
-        let holds = |(base, len): &&(u64, u64)| (*base..base + len).contains(&position);
-        let Some((base, len)) = self.files.iter().find(holds).copied() else {
-            // Below the first file: retention took it.
-            let file = self.directory.join(name_of(self.files[0].0));
-            return Ok(if position < self.files[0].0 { Found::NoQueue } else { Found::Missing { file } });
-        };
-        let file = self.directory.join(name_of(base));
-        let loaded = self.first..self.first + self.bytes.len() as u64 / UNIT_BYTES;
-        if !loaded.contains(&place) {
-            let at = position - base;
-            let end = len.min(at + UNITS_READ * UNIT_BYTES);
-            self.bytes = storage.open(&file, Open::ReadOnly)?.read_cold(at..end)?.to_vec();
-            self.first = place;
-        }
-        let at = ((place - self.first) * UNIT_BYTES) as usize;
-        let Some(unit) = self.bytes.get(at..at + UNIT_BYTES as usize) else { return Ok(Found::Missing { file }) };
-        let long = |at: usize| u64::from_be_bytes(unit[at..at + 8].try_into().expect("eight bytes"));
-        let size = u32::from_be_bytes(unit[8..12].try_into().expect("four bytes"));
-        Ok(Found::Unit { offset: long(0), size, tags: long(12) as i64, file, at: position - base })
-    }
-}
-
-/// Entries of records below `derived` lead to a record that has such a key; none leads behind the log's end.
-fn check_index(storage: &dyn Storage, place: &Place, derived: LogOffset, report: &mut Report) -> io::Result<()> {
-    let directory = place.root.join("index");
-    let names = match storage.list(&directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        names => names?,
-    };
-    let log = Log::new(storage, place, report);
-    for entry in names.iter().filter(|entry| !entry.is_dir && entry.name.len() == 17) {
-        let path = directory.join(&entry.name);
-        let shape = place.index.unwrap_or(Shape { slots: 5_000_000, entries: 20_000_000 });
-        if entry.len != shape.file_bytes() && place.index.is_none() {
-            continue;
-        }
-        if entry.len != shape.file_bytes() {
-            let text = format!(
-                "it has {} bytes; with {} slots and {} entries it would have {}",
-                entry.len,
-                shape.slots,
-                shape.entries,
-                shape.file_bytes()
-            );
-            report.add(&path, entry.len, Kind::Index, text);
-            continue;
-        }
-        let file = storage.open(&path, Open::ReadOnly)?;
-        check_index_file(&log, &path, &*file, shape, derived, report)?;
-    }
-    Ok(())
-}
-
-fn check_index_file(
-    log: &Log<'_>,
-    path: &Path,
-    file: &dyn File,
-    shape: Shape,
-    derived: LogOffset,
-    report: &mut Report,
-) -> io::Result<()> {
-    const READ_ENTRIES: u32 = 10_000;
-    let header = Header::decode(&file.read_cold(0..super::index_file::HEADER_BYTES)?);
-    if header.count > shape.entries {
-        let text = format!("its header counts {} of {} entries", header.count, shape.entries);
-        report.add(path, 36, Kind::Index, text);
-        return Ok(());
-    }
-    let mut next = 1;
-    while next < header.count {
-        let until = header.count.min(next + READ_ENTRIES);
-        let from = shape.entry_at(next);
-        let bytes = file.read_cold(from..shape.entry_at(until))?;
-        for (number, bytes) in bytes.as_chunks::<20>().0.iter().enumerate() {
-            let entry = Entry::decode(bytes);
-            let at = from + 20 * number as u64;
-            if entry.offset >= derived || entry.offset < log.begin {
-                continue;
-            }
-            if entry.offset >= log.end {
-                if !report.is_running && report.damaged_at.is_none() {
-                    let text = format!("entry {} points at {}, behind the log", next as usize + number, entry.offset);
-                    report.add(path, at, Kind::Index, text);
-                }
-            } else if !log.has_key(entry.offset, entry.hash)? {
-                let text = format!(
-                    "entry {} points at {}, where no record has such a key",
-                    next as usize + number,
-                    entry.offset
-                );
-                report.add(path, at, Kind::Index, text);
-            }
-        }
-        next = until;
-    }
-    Ok(())
-}
-
-/// Single records of the log.
-struct Log<'s> {
-    storage: &'s dyn Storage,
-    directory: PathBuf,
-    size: u64,
-    begin: LogOffset,
-    end: LogOffset,
-    is_damaged: bool,
-    open: std::cell::RefCell<Option<(u64, Arc<dyn File>)>>,
-}
-
-impl<'s> Log<'s> {
-    fn new(storage: &'s dyn Storage, place: &Place, report: &Report) -> Self {
-        Log {
-            storage,
-            directory: place.commit_log.clone(),
-            size: report.stat.segment_bytes,
-            begin: report.stat.log_begin,
-            end: report.stat.log_end,
-            is_damaged: report.damaged_at.is_some(),
-            open: std::cell::RefCell::new(None),
-        }
-    }
-
-    fn has_key(&self, at: LogOffset, hash: u32) -> io::Result<bool> {
-        let base = self.begin.0 + (at - self.begin) / self.size * self.size;
-        let mut open = self.open.borrow_mut();
-        if open.as_ref().is_none_or(|(of, _)| *of != base) {
-            match self.storage.open(&self.directory.join(name_of(base)), Open::ReadOnly) {
-                // Said of the log already.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-                file => *open = Some((base, file?)),
-            }
-        }
-        let (_, file) = open.as_ref().expect("just opened");
-        let within = at.0 - base;
-        if within + 8 > file.len() {
-            return Ok(self.is_damaged);
-        }
-        let head = file.read_cold(within..within + 8)?;
-        let size = record::peek(&head).map_or(0, |(size, _)| u64::from(size));
-        if within + size > file.len() {
-            return Ok(self.is_damaged);
-        }
-        let bytes = file.read_cold(within..within + size)?;
-        // Of damage the log's own check speaks.
-        let Scan::Record(record) = record::scan(&bytes, false) else { return Ok(self.is_damaged) };
-        let (unique, keys) = keys_of(record.message.properties);
-        let topic = KeyHash::of_topic(record.message.topic);
-        let keys = keys.into_iter().flat_map(|keys| keys.split(' ')).filter(|key| !key.is_empty());
-        Ok(unique.into_iter().chain(keys).any(|key| topic.and(key).finish() == hash))
     }
 }
 
