@@ -88,7 +88,6 @@ pub struct Broker {
 }
 
 struct Running {
-    watched: Vec<Task>,
     registration: Option<Task>,
     timers: Vec<Task>,
     writer: Option<Task>,
@@ -181,7 +180,6 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
         announcing,
         writing,
         running: Mutex::new(Running {
-            watched: Vec::new(),
             registration: Some(registration),
             timers: timer_tasks,
             writer: Some(writer_task),
@@ -220,8 +218,9 @@ impl Broker {
     /// Completes when a service of the broker panicked: the process must end, there is no half-dead broker.
     pub async fn died(&self) -> Panicked {
         let tasks = {
-            let mut running = self.running.lock().expect("nothing panics while it is held");
-            std::mem::take(&mut running.watched)
+            let running = self.running.lock().expect("nothing panics while it is held");
+            let others = running.registration.iter().chain(&running.writer);
+            running.timers.iter().chain(others).cloned().collect()
         };
         let mine = first_panic(tasks);
         let stores = self.core.store.died();

@@ -6,12 +6,12 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use tokio::sync::oneshot;
-
 use super::BoxFuture;
+use crate::model::Watermark;
 
 pub trait Spawner: Send + Sync {
     fn start_task(&self, name: &'static str, task: BoxFuture<'static, ()>);
@@ -26,19 +26,19 @@ pub struct Panicked {
     pub message: String,
 }
 
-/// What is left in the hand of whoever started a task: its end can be awaited. Dropping it lets the task run on.
+/// What is left in the hand of whoever started a task: its end can be awaited, by several. Dropping it lets the task
+/// run on.
+#[derive(Clone)]
 pub struct Task {
     name: &'static str,
-    done: oneshot::Receiver<Result<(), String>>,
+    /// 1: it ended. Failed: it panicked.
+    end: Arc<Watermark>,
 }
 
 impl Task {
     /// Waits for the end. A task that was torn down with its runtime counts as ended.
     pub async fn finished(self) -> Result<(), Panicked> {
-        match self.done.await {
-            Ok(Err(message)) => Err(Panicked { name: self.name, message }),
-            Ok(Ok(())) | Err(_) => Ok(()),
-        }
+        self.end.reached(1).await.map_err(|failed| Panicked { name: self.name, message: failed.reason.to_string() })
     }
 }
 
@@ -57,13 +57,27 @@ impl dyn Spawner {
 }
 
 fn guard(name: &'static str, future: impl Future<Output = ()> + Send + 'static) -> (BoxFuture<'static, ()>, Task) {
-    let (say, done) = oneshot::channel();
+    let end = Watermark::new(0);
+    let mut say = EndOnDrop(Some(end.clone()));
     let guarded = async move {
-        let outcome = CatchPanic(Box::pin(future)).await;
-        // Nobody may be waiting: then the outcome is nobody's business.
-        let _ = say.send(outcome);
+        if let Err(message) = CatchPanic(Box::pin(future)).await
+            && let Some(end) = say.0.take()
+        {
+            end.fail(&message);
+        }
     };
-    (Box::pin(guarded), Task { name, done })
+    (Box::pin(guarded), Task { name, end })
+}
+
+/// Says the end of a task, however it comes.
+struct EndOnDrop(Option<Arc<Watermark>>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        if let Some(end) = &self.0 {
+            end.advance(1);
+        }
+    }
 }
 
 struct CatchPanic<F>(Pin<Box<F>>);
@@ -103,4 +117,35 @@ pub async fn first_panic(tasks: Vec<Task>) -> Panicked {
         Poll::Pending
     })
     .await
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test stands on the world's side of the doors")]
+mod tests {
+    use super::*;
+
+    /// Polls nothing but what it is given.
+    struct Nowhere;
+
+    impl Spawner for Nowhere {
+        fn start_task(&self, _: &'static str, task: BoxFuture<'static, ()>) {
+            tokio::spawn(task);
+        }
+
+        fn start_service(&self, _: &'static str, service: BoxFuture<'static, ()>) {
+            drop(service);
+        }
+    }
+
+    /// A broker whose timer had died went on without it: nobody but the shutdown ever asked how its tasks fared.
+    #[tokio::test]
+    async fn a_panic_is_heard_by_all_who_wait() {
+        let spawner: Arc<dyn Spawner> = Arc::new(Nowhere);
+        let (well, doomed) = (spawner.task("well", async {}), spawner.task("doomed", async { panic!("on purpose") }));
+        let expect = Panicked { name: "doomed", message: "on purpose".into() };
+        assert_eq!(first_panic(vec![well.clone(), doomed.clone()]).await, expect);
+        assert_eq!(doomed.finished().await, Err(expect));
+        assert_eq!(well.finished().await, Ok(()));
+        assert_eq!(spawner.service("torn down", async {}).finished().await, Ok(()));
+    }
 }

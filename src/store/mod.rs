@@ -347,8 +347,9 @@ impl MessageStore {
     /// Completes when a service panicked: the process must end, there is no half-dead broker.
     pub async fn died(&self) -> Panicked {
         let tasks = {
-            let mut services = self.services.lock().expect("nothing panics while it is held");
-            services.as_mut().map(|services| std::mem::take(&mut services.tasks)).unwrap_or_default()
+            let services = self.services.lock().expect("nothing panics while it is held");
+            let running = services.iter().flat_map(|services| services.tasks.iter().chain([&services.upkeep.1]));
+            running.cloned().collect()
         };
         first_panic(tasks).await
     }
@@ -388,13 +389,12 @@ fn start(
 ) -> Services {
     let (others, stopping) = Stop::new();
     let (stop_upkeep, upkeep_stopping) = Stop::new();
-    let mut tasks = vec![
+    let tasks = vec![
         spawner.service("allocator", log.allocator.clone().run(stopping.clone())),
         spawner.service("flush", flush.clone().run(stopping.clone())),
         spawner.service("reput", run_reput(reput.clone(), log.clone(), stopping.clone())),
         spawner.service("retention", retainer.clone().run(stopping)),
     ];
-    tasks.shrink_to_fit();
     Services { upkeep: (stop_upkeep, spawner.service("upkeep", upkeep.run(upkeep_stopping))), others, tasks }
 }
 
