@@ -361,7 +361,7 @@ impl Stats {
             flow.messages.tick(number, now);
             flow.bytes.tick(number, now);
         }
-        if number % 6 == 0 {
+        if number.is_multiple_of(6) {
             let counted = self.put_classes.each_ref().map(|class| class.swap(0, Relaxed));
             *self.shown_classes.lock().expect("nothing panics while it is held") = counted;
         }
@@ -436,7 +436,7 @@ impl Meter {
         let (reading, mut past) = (self.reading(now), self.past());
         let Past { minute, hour, day } = &mut *past;
         for (readings, (len_max, every)) in [(minute, MINUTE), (hour, HOUR), (day, DAY)] {
-            if number % every != 0 {
+            if !number.is_multiple_of(every) {
                 continue;
             }
             // Nothing happened within the window: one reading says so.

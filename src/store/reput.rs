@@ -204,7 +204,7 @@ impl Reput {
                 queue_offset: record.queue_offset,
                 tags_code,
                 store_timestamp: record.store_timestamp,
-                size: record.size as u32,
+                size: record.size,
                 properties: record.message.properties,
             });
         }
