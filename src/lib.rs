@@ -7,12 +7,29 @@
 // Unit tests may use the world past `env`'s doors.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_types))]
 
+/// True where the planted bug of this name is switched on; never without feature `plant`.
+#[cfg(feature = "plant")]
+macro_rules! plant {
+    ($name:ident) => {
+        $crate::plant::on($crate::plant::Plant::$name)
+    };
+}
+
+#[cfg(not(feature = "plant"))]
+macro_rules! plant {
+    ($name:ident) => {
+        false
+    };
+}
+
 pub mod broker;
 pub mod cli;
 pub mod env;
 pub mod model;
 pub mod namesrv;
 pub mod os;
+#[cfg(feature = "plant")]
+pub mod plant;
 pub mod protocol;
 pub mod remoting;
 pub mod store;

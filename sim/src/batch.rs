@@ -13,6 +13,7 @@ use std::{
 use crate::{
     model::{PANIC, Violation},
     plan::{Plan, Scene},
+    plants::Bug,
     run,
     scene::{Outcome, lock},
     scene_broker, scene_store,
@@ -26,13 +27,24 @@ const SHRINK_TRIES_MAX: usize = 400;
 
 /// One run of one plan.
 pub fn run_plan(plan: &Plan, print: bool) -> Outcome {
+    run_planted(plan, print, None)
+}
+
+/// One run of one plan with a bug planted.
+pub fn run_planted(plan: &Plan, print: bool, bug: Option<Bug>) -> Outcome {
     let plan = plan.clone();
     let seed = plan.seed;
-    let outcome = run::run(seed, VIRTUAL_MAX, move || async move {
-        let trace = Trace::new(print);
-        match plan.scene {
-            Scene::Store => scene_store::run(plan, trace).await,
-            Scene::Broker => scene_broker::run(plan, trace).await,
+    let outcome = run::run(seed, VIRTUAL_MAX, move || {
+        // A run has its thread to itself, so nothing is switched off again.
+        if let Some(bug) = bug {
+            bug.plant();
+        }
+        async move {
+            let trace = Trace::new(print);
+            match plan.scene {
+                Scene::Store => scene_store::run(plan, trace).await,
+                Scene::Broker => scene_broker::run(plan, trace).await,
+            }
         }
     });
     outcome.unwrap_or_else(|said| Outcome {

@@ -7,6 +7,7 @@ use clap::Parser;
 use crate::{
     batch,
     plan::{Plan, Scene},
+    plants,
 };
 
 /// Runs the broker under seeds: virtual time, simulated disks and wires, crashes.
@@ -40,6 +41,12 @@ struct Arguments {
     /// Write the failing plan, shrunk, into this file.
     #[arg(long)]
     save: Option<std::path::PathBuf>,
+    /// Plant this bug, or `all` of them one after the other, and say which seed finds it.
+    #[arg(long)]
+    plant: Option<String>,
+    /// Plant every bug again, but run only the seeds around those that `sim/plants.toml` remembers.
+    #[arg(long)]
+    replant: bool,
     #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Every so many-th seed runs a second time, which must not differ; 0 none.
@@ -65,6 +72,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
+    if arguments.replant {
+        return plants::replant(arguments.threads);
+    }
+    if let Some(name) = &arguments.plant {
+        return plants::plant(name, arguments.threads);
+    }
     let scene = match arguments.scene.as_str() {
         "store" => Scene::Store,
         "broker" => Scene::Broker,

@@ -20,6 +20,8 @@ pub mod command;
 #[cfg(madsim)]
 pub mod network;
 #[cfg(madsim)]
+pub mod plants;
+#[cfg(madsim)]
 pub mod run;
 #[cfg(madsim)]
 pub mod scene;

@@ -246,6 +246,10 @@ impl Model {
         }
         let mut next: BTreeMap<(&str, u32), u64> = BTreeMap::new();
         let mut found: BTreeMap<u64, &Found> = BTreeMap::new();
+        if let Some(pair) = log.records.windows(2).find(|pair| pair[1].store_timestamp < pair[0].store_timestamp) {
+            let text = format!("the record at {} was stored before the one in front of it", pair[1].offset);
+            self.violation(ADJACENT, text);
+        }
         for record in &log.records {
             // A log whose head was retired may begin a queue anywhere.
             let first = if log.records[0].offset == 0 { 0 } else { record.queue_offset };

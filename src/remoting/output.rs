@@ -43,6 +43,7 @@ impl Output {
     }
 
     pub(super) fn push_response(&mut self, response: Response, opaque: i32, serialization: Serialization) {
+        let opaque = if plant!(WrongOpaque) && opaque % 7 == 3 { opaque - 1 } else { opaque };
         self.buffered(|buffer| encode_response(&response, opaque, serialization, buffer));
         for body in response.body {
             if body.len() < COPY_BELOW_BYTES {

@@ -275,12 +275,20 @@ impl CommitLog {
             (std::mem::take(&mut write.unsynced), self.committed.get())
         };
         assert!(target <= self.appended().0, "committed {target} is beyond appended {}", self.appended());
-        for segment in segments {
+        let newest = segments.len().saturating_sub(1);
+        for (index, segment) in segments.into_iter().enumerate() {
+            if plant!(OnlyNewestSegmentSynced) && index < newest {
+                continue;
+            }
             if let Err(error) = segment.file.sync().await {
+                if plant!(SyncErrorSwallowed) {
+                    continue;
+                }
                 self.fail(&error.to_string());
                 return Err(error);
             }
         }
+        let target = if plant!(WaiterOfNextGroupReleased) { self.committed.get() } else { target };
         if self.flushed.failure().is_none() {
             self.flushed.advance(target);
         }
@@ -362,7 +370,7 @@ impl CommitLog {
         if let Some(segment) = &tail.segment {
             let remaining = segment.end() - tail.position;
             assert!(remaining >= record::FILLER_MIN, "{remaining} bytes left in {}", segment.path.display());
-            if size + record::FILLER_MIN <= remaining {
+            if size + record::FILLER_MIN <= remaining || (plant!(OffByOneAtSegmentEnd) && size <= remaining) {
                 return Ok(());
             }
             let segment = segment.clone();
@@ -381,7 +389,8 @@ impl CommitLog {
     fn stage(&self, tail: &mut Tail, message: &Message<'_>, crc: u32) -> Appended {
         let segment = tail.segment.clone().expect("make_room put one there");
         let offset = tail.position;
-        let store_timestamp = self.clock.wall_ms().max(tail.last_store_timestamp);
+        let last = if plant!(StoreTimestampGoesBack) { 0 } else { tail.last_store_timestamp };
+        let store_timestamp = self.clock.wall_ms().max(last);
         tail.last_store_timestamp = store_timestamp;
         let queue_offset = if message.takes_queue_offset() {
             let next = queue_slot(&mut tail.queues, message.topic, message.queue_id);

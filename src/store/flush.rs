@@ -51,6 +51,7 @@ impl Flush {
     /// What an acknowledgement waits for under this mode.
     pub fn promise(&self) -> &Arc<Watermark> {
         match self.config.flush {
+            FlushMode::Sync if plant!(AckBeforeSync) => &self.log.committed,
             FlushMode::Sync => &self.log.flushed,
             FlushMode::Async => &self.log.committed,
             FlushMode::Pooled => &self.pooled,
@@ -60,6 +61,7 @@ impl Flush {
     /// Readers and reput stop here: under SYNC_FLUSH nothing is shown that a power cut may take back.
     pub fn readable(&self) -> &Arc<Watermark> {
         match self.config.flush {
+            FlushMode::Sync if plant!(ShownBeforeFlushed) => &self.log.committed,
             FlushMode::Sync => &self.log.flushed,
             FlushMode::Async | FlushMode::Pooled => &self.log.committed,
         }
@@ -68,6 +70,7 @@ impl Flush {
     /// The end of a turn that appended something.
     pub fn turn_end(&self) {
         match self.config.flush {
+            FlushMode::Sync if plant!(GroupCommitWakeUpLost) && self.log.appended().0.is_multiple_of(5) => return,
             FlushMode::Sync => return self.requested.notify_one(),
             // A failure has been said by the log, and every waiter learns of it from the watermark.
             FlushMode::Async => drop(self.log.commit()),

@@ -92,7 +92,7 @@ impl MessageStore {
         // Before anything is read or changed.
         let lock = storage.lock(&root.join("lock"), &format!("lock {}", env.host.pid))?;
         let abort = root.join("abort");
-        let clean = !storage.exists(&abort);
+        let clean = plant!(UncleanStopIgnored) || !storage.exists(&abort);
         mark_running(&**storage, &abort, env.host.pid).await?;
         let (checkpoint_file, checkpoint) = CheckpointFile::open(&**storage, &root.join("checkpoint")).await?;
         let (segments, dropped) = recovery::load_segments(&**storage, &config)?;
@@ -142,7 +142,8 @@ impl MessageStore {
             log.close(&reason);
         }
         for queue in queues.all() {
-            log.set_next_queue_offset(&queue.topic, queue.id, queue.max());
+            let next = QueueOffset(queue.max().0.saturating_sub(u64::from(plant!(QueueOffsetReused))));
+            log.set_next_queue_offset(&queue.topic, queue.id, next);
         }
         let flush = Flush::new(log.clone(), env.clock.clone(), config.clone());
         let reput = Reput::new(log.segments.clone(), dispatcher, flush.readable().clone(), end, last_store_timestamp);

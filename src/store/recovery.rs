@@ -188,15 +188,17 @@ pub fn replay(
             let bytes = segment.file.read_cold(from - segment.base..end - segment.base).map_err(&failed)?;
             while at < end {
                 let rest = &bytes[(at - from) as usize..];
-                match record::scan(rest, check_crc) {
+                match record::scan(rest, check_crc && !plant!(ChecksumIgnored)) {
                     Scan::Record(Record { message, .. })
-                        if at >= known && !record::is_text(message.topic.as_bytes(), message.properties) =>
+                        if at >= known
+                            && !plant!(TornPropertiesTaken)
+                            && !record::is_text(message.topic.as_bytes(), message.properties) =>
                     {
                         reason = "a record without all of its properties";
                         break 'log;
                     }
                     Scan::Record(record) if record.log_offset == at => {
-                        if at >= begin {
+                        if at >= begin && !(plant!(ReplaySkipsFirst) && at == begin && at.0 > 0) {
                             dispatcher
                                 .dispatch(&record, &mut queue)
                                 .map_err(OpenError::io("cannot rebuild a consume queue of", segments.directory()))?;
@@ -272,14 +274,16 @@ pub async fn settle(
         let path = &all[index].path;
         storage.remove(path).map_err(OpenError::io("cannot remove", path))?;
         // Else a power cut may keep this name and lose an older one: a hole.
-        storage.sync_dir(segments.directory()).await?;
+        if !plant!(SegmentsRemovedUnordered) {
+            storage.sync_dir(segments.directory()).await?;
+        }
     }
     for (index, segment) in all.iter().enumerate().filter(|(index, _)| !goes(*index)) {
-        if wipe && segment.base <= end && end < segment.end() {
+        if wipe && segment.base <= end && end < segment.end() && !plant!(TailNotWiped) {
             let failed = OpenError::io("cannot wipe the torn end of", &segment.path);
             segment.file.zero(end - segment.base..segment.size).map_err(failed)?;
         }
-        if wipe {
+        if wipe && !plant!(UnflushedTailTrusted) {
             let failed = OpenError::io("cannot write once more", &segment.path);
             let (mut at, to) = (rewrite.max(segment.base), end.min(segment.end()));
             while at < to {

@@ -118,7 +118,8 @@ impl Upkeep {
         // What is dispatched later is no concern of this pass: its units are newer than this.
         let dispatched = LogOffset(self.reput.dispatched.get());
         let timestamp = self.reput.last_store_timestamp();
-        let flushed = LogOffset(self.log.flushed.get());
+        let flushed =
+            if plant!(CheckpointAheadOfLog) { self.log.appended() } else { LogOffset(self.log.flushed.get()) };
         let queues = self.reput.dispatcher().queues.all();
         for queue in &queues {
             if thorough || queue.dirty_bytes() >= LEAST_DIRTY_BYTES {
@@ -131,6 +132,7 @@ impl Upkeep {
         if let Some(index) = &self.reput.dispatcher().index {
             derived = derived.min(index.sync(thorough, dispatched).await?);
         }
+        let derived = if plant!(CheckpointAheadOfQueues) { dispatched } else { derived };
         // The checkpoint never goes back: what it said before stays true.
         let before = self.checkpoint.known.expect("set when the store was opened");
         let derived = derived.min(flushed).max(before.derived);

@@ -48,6 +48,11 @@ impl Default for Faults {
     }
 }
 
+thread_local! {
+    /// The lie that disks of this thread's run tell.
+    static LIE: std::cell::Cell<Lies> = const { std::cell::Cell::new(Lies::NONE) };
+}
+
 /// Broken promises of the world, planted to see that the checks notice.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Lies {
@@ -56,6 +61,28 @@ pub struct Lies {
     pub new_file_is_dirty: bool,
     pub sync_forgets_last_page: bool,
     pub rename_is_not_atomic: bool,
+}
+
+impl Lies {
+    const NONE: Lies = Lies {
+        sync_does_nothing: false,
+        sync_dir_does_nothing: false,
+        new_file_is_dirty: false,
+        sync_forgets_last_page: false,
+        rename_is_not_atomic: false,
+    };
+    pub const ALL: [(&str, Lies); 5] = [
+        ("WorldSyncDoesNothing", Lies { sync_does_nothing: true, ..Lies::NONE }),
+        ("WorldSyncDirDoesNothing", Lies { sync_dir_does_nothing: true, ..Lies::NONE }),
+        ("WorldNewFileIsDirty", Lies { new_file_is_dirty: true, ..Lies::NONE }),
+        ("WorldSyncForgetsLastPage", Lies { sync_forgets_last_page: true, ..Lies::NONE }),
+        ("WorldRenameIsNotAtomic", Lies { rename_is_not_atomic: true, ..Lies::NONE }),
+    ];
+
+    /// Lets the disks made in this thread from now on tell this lie, or none.
+    pub fn plant(lies: Option<Lies>) {
+        LIE.with(|lie| lie.set(lies.unwrap_or(Lies::NONE)));
+    }
 }
 
 #[derive(Default)]
@@ -125,7 +152,7 @@ impl Disk {
             locked: BTreeSet::new(),
             epoch: 0,
             faults: Faults::default(),
-            lies: Lies::default(),
+            lies: LIE.with(std::cell::Cell::get),
             quota: u64::MAX / 2,
             injected: 0,
             dice,
