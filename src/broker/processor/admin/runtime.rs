@@ -45,7 +45,7 @@ impl Admin {
         self.log(&mut table)?;
         self.queues(&mut table);
         self.identity(&mut table);
-        let table = table.into_iter().map(|(key, value)| (key, value)).collect();
+        let table = table.into_iter().collect();
         Ok(success(&KvTable { table }))
     }
 
