@@ -1,5 +1,8 @@
 //! Delayed messages over a real store: each comes once its time has come, in order, and a crash loses none.
 
+// A test stands on the world's side of the doors.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use keelmq::{

@@ -1,6 +1,9 @@
 //! Hundreds of seeds of the simulator in every `cargo test`: whatever was acknowledged survives every crash they know.
 //! `cargo sim -- --seed X` replays one, `cargo sim -- --seeds N` runs more.
 
+// A test stands on the world's side of the doors.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
 #[cfg(madsim)]
 mod seeds {
     use std::path::Path;
