@@ -155,18 +155,16 @@ impl Running {
             .stderr(stderr)
             .spawn()
             .expect("the program was built with this test");
-        let mut stdout = BufReader::new(child.stdout.take().expect("it was asked for"));
-        let mut banner = Vec::new();
-        loop {
+        let stdout = BufReader::new(child.stdout.take().expect("it was asked for"));
+        let mut running = Running { child, stdout, banner: Vec::new() };
+        while !running.banner.last().is_some_and(|line| line.starts_with("ready")) {
             let mut line = String::new();
-            let len = stdout.read_line(&mut line).unwrap();
+            let len = running.stdout.read_line(&mut line).unwrap();
             let said = fs::read_to_string(directory.join("stderr")).unwrap_or_default();
-            assert!(len > 0, "{args:?} ended: {:?}\n{said}", child.wait());
-            banner.push(line.trim_end().to_owned());
-            if line.starts_with("ready") {
-                return Running { child, stdout, banner };
-            }
+            assert!(len > 0, "{args:?} ended: {:?}\n{said}", running.child.wait());
+            running.banner.push(line.trim_end().to_owned());
         }
+        running
     }
 
     /// The value of `name=` in the last line.
@@ -378,8 +376,8 @@ fn damage_is_found_named_and_set_aside_with_consent() {
         0,
         &["set aside in keelmq-data/set-aside-", "the log now ends at"],
     );
-    let entries = fs::read_dir(directory.path().join("keelmq-data")).unwrap().map(|entry| entry.unwrap().path());
-    let aside = entries.filter(|path| path.to_string_lossy().contains("set-aside-")).next().unwrap();
+    let mut entries = fs::read_dir(directory.path().join("keelmq-data")).unwrap().map(|entry| entry.unwrap().path());
+    let aside = entries.find(|path| path.to_string_lossy().contains("set-aside-")).unwrap();
     assert_eq!(fs::read(aside.join("commitlog/00000000000004194304")).unwrap(), bytes);
     check(&["store", "verify", "keelmq-data"], 0, &["sound"]);
     let running = Running::start(directory.path(), &[&FREE[..], &SMALL].concat());
