@@ -1,6 +1,7 @@
 //! A disk that keeps exactly the promises of a real one: what is written is in the page cache, what is synced survives
 //! a power cut, and nothing else is sure. Plain bookkeeping without waiting; `storage` puts env's traits around it.
 
+mod faults;
 pub mod image;
 pub mod names;
 #[cfg(madsim)]
@@ -14,76 +15,9 @@ use std::{
 };
 
 use crate::{dice::Dice, trace::Trace};
+pub use faults::{Faults, Lies};
 use image::{Image, PAGE, PageSet, SECTOR, pages_of};
 use names::{Inode, Names, Node};
-
-/// Chances per million operations, and times. All zero is a disk that only loses what was not synced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Faults {
-    /// A write is followed by the write-back of one random dirty page of the file.
-    pub write_back: u32,
-    pub sync_fails: u32,
-    pub open_fails: u32,
-    pub write_fails: u32,
-    pub read_fails: u32,
-    pub create_no_space: u32,
-    /// A sync takes so long, each order of magnitude equally likely.
-    pub sync_us: (u64, u64),
-    /// A sync goes in several batches instead of one.
-    pub sync_in_batches: u32,
-}
-
-impl Default for Faults {
-    fn default() -> Self {
-        Faults {
-            write_back: 0,
-            sync_fails: 0,
-            open_fails: 0,
-            write_fails: 0,
-            read_fails: 0,
-            create_no_space: 0,
-            sync_us: (50, 50),
-            sync_in_batches: 0,
-        }
-    }
-}
-
-thread_local! {
-    /// The lie that disks of this thread's run tell.
-    static LIE: std::cell::Cell<Lies> = const { std::cell::Cell::new(Lies::NONE) };
-}
-
-/// Broken promises of the world, planted to see that the checks notice.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Lies {
-    pub sync_does_nothing: bool,
-    pub sync_dir_does_nothing: bool,
-    pub new_file_is_dirty: bool,
-    pub sync_forgets_last_page: bool,
-    pub rename_is_not_atomic: bool,
-}
-
-impl Lies {
-    const NONE: Lies = Lies {
-        sync_does_nothing: false,
-        sync_dir_does_nothing: false,
-        new_file_is_dirty: false,
-        sync_forgets_last_page: false,
-        rename_is_not_atomic: false,
-    };
-    pub const ALL: [(&str, Lies); 5] = [
-        ("WorldSyncDoesNothing", Lies { sync_does_nothing: true, ..Lies::NONE }),
-        ("WorldSyncDirDoesNothing", Lies { sync_dir_does_nothing: true, ..Lies::NONE }),
-        ("WorldNewFileIsDirty", Lies { new_file_is_dirty: true, ..Lies::NONE }),
-        ("WorldSyncForgetsLastPage", Lies { sync_forgets_last_page: true, ..Lies::NONE }),
-        ("WorldRenameIsNotAtomic", Lies { rename_is_not_atomic: true, ..Lies::NONE }),
-    ];
-
-    /// Lets the disks made in this thread from now on tell this lie, or none.
-    pub fn plant(lies: Option<Lies>) {
-        LIE.with(|lie| lie.set(lies.unwrap_or(Lies::NONE)));
-    }
-}
 
 #[derive(Default)]
 struct FileState {
@@ -152,7 +86,7 @@ impl Disk {
             locked: BTreeSet::new(),
             epoch: 0,
             faults: Faults::default(),
-            lies: LIE.with(std::cell::Cell::get),
+            lies: Lies::planted(),
             quota: u64::MAX / 2,
             injected: 0,
             dice,
