@@ -69,7 +69,7 @@ async fn put_and_reopen(mode: FlushMode) {
     let mut expect: Vec<Vec<Vec<u8>>> = vec![Vec::new(); 3];
     for round in 0..4u32 {
         let store = open(folder.path(), |config| (config.flush, config.pool_max_bytes) = (mode, 1 << 20)).await;
-        assert_eq!(store.recovered().clean, true, "round {round}");
+        assert!(store.recovered().clean, "round {round}");
         for number in 0..300u32 {
             let queue = number % 3;
             let body = vec![number as u8; (number * 7 % 2000) as usize];
