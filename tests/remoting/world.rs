@@ -1,8 +1,5 @@
 //! A server with processors made for these tests, and a raw socket that speaks to it.
 
-// Several tests share it, and none needs all of it.
-#![allow(dead_code)]
-
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
