@@ -45,7 +45,8 @@ pub trait File: Send + Sync {
     fn read_cold(&self, range: Range<u64>) -> io::Result<Bytes> {
         self.read(range)
     }
-    /// Makes `range` read as zeros, keeping its blocks reserved.
+    /// Makes `range` read as zeros; a file that was opened as a log keeps its blocks reserved, a sparse one may give them
+    /// back.
     fn zero(&self, range: Range<u64>) -> io::Result<()>;
     /// Makes sure that the blocks of `range` are really reserved.
     fn reserve(&self, range: Range<u64>) -> io::Result<()>;

@@ -194,7 +194,8 @@ struct DiskFile {
     path: PathBuf,
     file: fs::File,
     len: AtomicU64,
-    /// Opened the way of a log (`New`, `Existing`): read through a mapping.
+    /// Opened the way of a log (`New`, `Existing`): read through a mapping, and its blocks stay reserved. Others are
+    /// sparse: what is zeroed gives its blocks back.
     mapped: bool,
     /// The whole file as it was at the first read; `None` where the kernel refused the mapping.
     mapping: OnceLock<Option<Bytes>>,
@@ -354,13 +355,10 @@ impl File for DiskFile {
         if range.is_empty() {
             return Ok(());
         }
-        let zeroed = fallocate(
-            &self.file,
-            FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE,
-            range.start,
-            range.end - range.start,
-        );
-        if zeroed.is_ok() {
+        // Tens of thousands of sparse files of megabytes, each zeroed behind its end, must not fill the disk.
+        let how = if self.mapped { FallocateFlags::ZERO_RANGE } else { FallocateFlags::PUNCH_HOLE };
+        let size = range.end - range.start;
+        if fallocate(&self.file, how | FallocateFlags::KEEP_SIZE, range.start, size).is_ok() {
             return Ok(());
         }
         // Not every file system can (tmpfs cannot): then zeros are written, which keeps the blocks as well.

@@ -23,6 +23,8 @@ use crate::{
 pub const UNIT_BYTES: u64 = 20;
 /// Units that wait in memory.
 const TAIL_MAX: usize = 32;
+/// A power cut leaves each of these whole, as it was or as it was to be.
+const SECTOR_BYTES: u64 = 512;
 /// Size of the units that stand before the first message of a queue that does not begin at 0.
 const PREFILL_SIZE: u32 = i32::MAX as u32;
 
@@ -60,6 +62,9 @@ impl Unit {
         }
     }
 }
+
+/// Whether the log's record at the unit is this queue's message of that offset.
+pub type IsOfLog<'a> = &'a dyn Fn(&ConsumeQueue, QueueOffset, Unit) -> io::Result<bool>;
 
 pub struct ConsumeQueue {
     pub topic: Arc<str>,
@@ -117,6 +122,7 @@ impl ConsumeQueue {
         files: Arc<QueueFiles>,
         known: LogOffset,
         log_min: LogOffset,
+        is_of_log: IsOfLog<'_>,
     ) -> io::Result<Arc<Self>> {
         let queue = Self::new(root, topic, id, files);
         {
@@ -138,21 +144,25 @@ impl ConsumeQueue {
                 }
                 state.existing.insert(position / UNIT_BYTES, ());
             }
-            let starts: Vec<u64> = state.existing.keys().copied().collect();
-            // A hole between two files ends the queue there.
-            let adjacent = 1 + starts.windows(2).take_while(|pair| pair[1] == pair[0] + per_file).count();
-            let mut first = starts.first().copied().unwrap_or(0);
+            let mut starts: Vec<u64> = state.existing.keys().copied().collect();
             let below = |unit: Unit| unit.size > 0 && (!unit.is_message() || unit.offset < known);
             // The last file whose first unit is known to be good holds the end.
             let mut file = 0;
-            for (index, start) in starts.iter().enumerate().take(adjacent) {
+            for (index, start) in starts.iter().enumerate() {
                 if below(queue.read_written(*start)?) {
                     file = index;
                 }
             }
-            let end = match starts.get(file) {
+            // What stands before a hole was let go: a power cut brought the name back.
+            let is_hole = |index: &usize| starts[index - 1] + per_file != starts[*index];
+            let gone = (1..=file).rev().find(is_hole).unwrap_or(0);
+            for start in starts.drain(..gone) {
+                queue.forget(&mut state, start)?;
+            }
+            let mut first = starts.first().copied().unwrap_or(0);
+            let end = match starts.get(file - gone) {
                 None => 0,
-                Some(start) => partition(*start, start + per_file, |at| Ok(below(queue.read_written(at)?)))?,
+                Some(start) => queue.known_end(*start, start + per_file, below, is_of_log)?,
             };
             // A power cut may leave a later file and take the first, whose name nothing had made durable yet. Where the
             // log has lost no head, a queue of which nothing is known begins at 0 nevertheless.
@@ -293,10 +303,7 @@ impl ConsumeQueue {
             if start + per_file > state.min {
                 break;
             }
-            self.files.remove(&self.path_of(start))?;
-            state.existing.remove(&start);
-            state.dirty.remove(&start);
-            state.names_dirty = true;
+            self.forget(&mut state, start)?;
         }
         Ok(())
     }
@@ -304,7 +311,10 @@ impl ConsumeQueue {
     /// Removes every file; the queue is gone.
     pub fn destroy(&self) -> io::Result<()> {
         let mut state = self.lock();
-        self.wipe_from(&mut state, 0)?;
+        while let Some((start, ())) = state.existing.first_key_value() {
+            let start = *start;
+            self.forget(&mut state, start)?;
+        }
         state.tail.clear();
         (state.min, state.written, state.last_end) = (0, 0, LogOffset(0));
         match self.files.storage().remove_dir_all(&self.directory) {
@@ -352,27 +362,61 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    /// Zeroes the file that holds position `end` from there on and removes the files behind it.
+    /// Zeroes everything from position `end` on. Files behind it stay: a name that is removed comes back by a power cut
+    /// before the directory's sync, with units of records that the log has lost, and when the process is killed in
+    /// between, the next one does not know that there is anything to be synced.
     fn wipe_from(&self, state: &mut State, end: u64) -> io::Result<()> {
         let per_file = self.units_per_file();
         let starts: Vec<u64> = state.existing.range(end / per_file * per_file..).map(|(start, ())| *start).collect();
         for start in starts {
-            if start >= end {
-                self.files.remove(&self.path_of(start))?;
-                state.existing.remove(&start);
-                state.dirty.remove(&start);
-                state.names_dirty = true;
-            } else {
-                let from = (end - start) * UNIT_BYTES;
-                self.files.open(&self.path_of(start))?.zero(from..self.files.file_bytes())?;
-                state.dirty.entry(start).or_insert(LogOffset(0));
-            }
+            let from = end.saturating_sub(start) * UNIT_BYTES;
+            self.files.open(&self.path_of(start))?.zero(from..self.files.file_bytes())?;
+            state.dirty.entry(start).or_insert(LogOffset(0));
+            // Nor does it know whether the name of a file without known units is durable.
+            state.names_dirty |= start >= end;
         }
         Ok(())
     }
 
+    /// Removes the file at `start`, whose units stand for nothing that the log has.
+    fn forget(&self, state: &mut State, start: u64) -> io::Result<()> {
+        self.files.remove(&self.path_of(start))?;
+        state.existing.remove(&start);
+        state.dirty.remove(&start);
+        state.names_dirty = true;
+        Ok(())
+    }
+
+    /// Where the units for which `below` is true end between `start` and `end`. Behind them a power cut may have left
+    /// sectors as they were beside sectors as they were to be: a unit across two sectors may then have a size, but lack
+    /// the front of its offset, and look as if it were of an older record.
+    fn known_end(
+        &self,
+        start: u64,
+        mut end: u64,
+        below: impl Fn(Unit) -> bool,
+        is_of_log: IsOfLog<'_>,
+    ) -> io::Result<u64> {
+        loop {
+            end = partition(start, end, |at| Ok(below(self.read_written(at)?)))?;
+            let Some(last) = end.checked_sub(1).filter(|last| *last >= start) else { return Ok(end) };
+            let in_sector = last % self.units_per_file() * UNIT_BYTES % SECTOR_BYTES;
+            if in_sector + UNIT_BYTES <= SECTOR_BYTES {
+                return Ok(end);
+            }
+            let unit = self.read_written(last)?;
+            // Whatever it is, the sector before it ends in units that it must go on from.
+            let goes_on = last == start || below(self.read_written(last - 1)?);
+            if goes_on && (!unit.is_message() || is_of_log(self, QueueOffset(last), unit)?) {
+                return Ok(end);
+            }
+            end = last;
+        }
+    }
+
     fn raise_min(&self, state: &mut State, log_min: LogOffset) -> io::Result<()> {
-        let first = state.existing.first_key_value().map_or(state.written, |(start, ())| *start);
+        // The first file may stand behind the end, wiped.
+        let first = state.existing.first_key_value().map_or(state.written, |(start, ())| state.written.min(*start));
         let min = partition(state.min.max(first), state.written, |at| {
             let unit = self.read_written(at)?;
             Ok(!unit.is_message() || unit.offset < log_min)

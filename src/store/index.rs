@@ -92,7 +92,8 @@ impl Index {
                 sealed: BTreeMap::new(),
                 open: Vec::new(),
                 last: None,
-                names_dirty: false,
+                // A process that was killed may have removed a name without syncing it: a power cut would bring it back.
+                names_dirty: trust != Trust::All,
                 entered: 0,
                 topic: (String::new(), KeyHash::of_topic("")),
             }),

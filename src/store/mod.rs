@@ -34,6 +34,7 @@ use std::{
 use self::{
     checkpoint::{Checkpoint, CheckpointFile, Known},
     commit_log::CommitLog,
+    consume_queue::ConsumeQueue,
     flush::Flush,
     index::{Index, Trust},
     index_file::Shape,
@@ -100,7 +101,8 @@ impl MessageStore {
         let begin = recovery::begin(&segments, &checkpoint, clean)?;
         let log_begin = segments.first().map_or(begin, |first| first.base);
         let files = QueueFiles::new(storage.clone(), config.queue_file_bytes, config.queue_files_open_max);
-        let queues = Queues::open(&queue_root, files, begin, log_begin)
+        let is_of_log = |queue: &ConsumeQueue, at, unit| recovery::is_unit_of(&segments, queue, at, unit);
+        let queues = Queues::open(&queue_root, files, begin, log_begin, &is_of_log)
             .map_err(OpenError::io("cannot open the consume queues of", &queue_root))?;
         let index = open_index(env, &config, &index_root, clean, &checkpoint, begin)?;
         let dispatcher = Dispatcher {
@@ -436,8 +438,8 @@ async fn make_directory(storage: &dyn Storage, directory: &Path) -> Result<(), O
     for parent in missing.iter().filter_map(|path| path.parent()) {
         storage.sync_dir(parent).await?;
     }
-    if let (true, Some(parent)) = (missing.is_empty(), directory.parent()) {
-        // Whoever made it may have been killed before this; where others made it, its parent may be closed to us.
+    // Whoever made the others may have been killed before this; where strangers made them, they may be closed to us.
+    for parent in directory.ancestors().skip(1 + missing.len()) {
         let _ = storage.sync_dir(parent).await;
     }
     Ok(())

@@ -7,7 +7,10 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-use super::{consume_queue::ConsumeQueue, queue_files::QueueFiles};
+use super::{
+    consume_queue::{ConsumeQueue, IsOfLog},
+    queue_files::QueueFiles,
+};
 use crate::model::LogOffset;
 
 type OfTopic = BTreeMap<u32, Arc<ConsumeQueue>>;
@@ -25,7 +28,13 @@ impl Queues {
     }
 
     /// Opens every queue of the disk; see `ConsumeQueue::open`.
-    pub fn open(root: &Path, files: Arc<QueueFiles>, known: LogOffset, log_min: LogOffset) -> io::Result<Arc<Self>> {
+    pub fn open(
+        root: &Path,
+        files: Arc<QueueFiles>,
+        known: LogOffset,
+        log_min: LogOffset,
+        is_of_log: IsOfLog<'_>,
+    ) -> io::Result<Arc<Self>> {
         let storage = files.storage().clone();
         let queues = Self::new(root, files.clone());
         if !storage.exists(root) {
@@ -34,7 +43,7 @@ impl Queues {
         for topic in storage.list(root)?.into_iter().filter(|entry| entry.is_dir) {
             for queue in storage.list(&root.join(&topic.name))?.into_iter().filter(|entry| entry.is_dir) {
                 let Ok(id) = queue.name.parse::<u32>() else { continue };
-                let queue = ConsumeQueue::open(root, &topic.name, id, files.clone(), known, log_min)?;
+                let queue = ConsumeQueue::open(root, &topic.name, id, files.clone(), known, log_min, is_of_log)?;
                 queues
                     .topics
                     .write()

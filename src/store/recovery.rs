@@ -12,13 +12,14 @@ use std::{
 use super::{
     checkpoint::{Checkpoint, CheckpointError},
     config::StoreConfig,
+    consume_queue::{ConsumeQueue, Unit},
     record::{self, Record, Scan},
     reput::Dispatcher,
     segment::{Segment, Segments, offset_of},
 };
 use crate::{
     env::{LockError, Open, Storage, SyncFailed},
-    model::LogOffset,
+    model::{LogOffset, QueueOffset},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +157,26 @@ pub fn begin(segments: &Segments, checkpoint: &Checkpoint, clean: bool) -> Resul
         }
     }
     Ok(first.base)
+}
+
+/// Whether the record that `unit` points at is the queue's message `at`; yes if the log has let go of it.
+pub fn is_unit_of(segments: &Segments, queue: &ConsumeQueue, at: QueueOffset, unit: Unit) -> io::Result<bool> {
+    let Some(segment) = segments.find(unit.offset) else {
+        return Ok(segments.first().is_some_and(|first| unit.offset < first.base));
+    };
+    if unit.end() > segment.end() {
+        return Ok(false);
+    }
+    let bytes = segment.file.read_cold(unit.offset - segment.base..unit.end() - segment.base)?;
+    Ok(match record::scan(&bytes, false) {
+        Scan::Record(record) => {
+            record.size == unit.size
+                && record.queue_offset == at
+                && record.message.queue_id == queue.id
+                && *record.message.topic == *queue.topic
+        }
+        _ => false,
+    })
 }
 
 /// Bytes of the log checked at once.

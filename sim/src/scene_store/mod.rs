@@ -103,10 +103,11 @@ struct Driver {
 
 impl Driver {
     async fn drive(&mut self) {
-        let faults = scene::disk_faults(&self.run.plan);
-        lock(&self.run.machine.disk).faults = faults.clone();
         let _ = lock(&self.run.machine.disk).create_dir_all(std::path::Path::new("/home"));
         lock(&self.run.machine.disk).sync_dir(std::path::Path::new("/"));
+        // Only now: the world itself is not made by a failing disk.
+        let faults = scene::disk_faults(&self.run.plan);
+        lock(&self.run.machine.disk).faults = faults.clone();
         let mut process = self.boot();
         for fault in self.run.plan.faults.clone() {
             self.sleep_us(fault.after_us).await;
