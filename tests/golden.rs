@@ -160,10 +160,10 @@ fn headers_of_requests() {
     decoded!("java497-35-request", header::UnregisterClient, producer_group: Some("CLIENT_INNER_PRODUCER"));
     decoded!("java497-222-request", header::ResetOffset, is_force: true, timestamp: 0);
     decoded!("java497-307-request", header::ConsumerRunningInfo, jstack_enable: false);
-    decoded!("java497-208-request", header::GetConsumeStats, consumer_group: "CapGroup", topic: None);
+    decoded!("java497-208-request", header::GetConsumeStats, consumer_group: Some("CapGroup"), topic: None);
     decoded!("java497-317-request", header::GetBrokerConsumeStats, is_order: false);
     decoded!("java497-321-request", header::QueryConsumeQueue, count: Some(5), queue_id: Some(0));
-    decoded!("ns497-105-request", header::GetRouteInfo, topic: "CapTopic", accept_standard_json_only: false);
+    decoded!("ns497-105-request", header::GetRouteInfo, topic: Some("CapTopic"), accept_standard_json_only: false);
     decoded!("ns497-216-request", header::DeleteTopicInNameServer, cluster_name: Some("DefaultCluster"));
     decoded!("broker497-103-request", header::RegisterBroker, broker_name: Some("broker-a"), broker_id: 0, compressed: false,
         body_crc32: Some(1402281279), enable_acting_master: None);

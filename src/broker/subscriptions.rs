@@ -27,8 +27,6 @@ const OWNER_GROUP: &str = "CID_ONSAPI_OWNER";
 pub enum GroupError {
     #[error("the broker has {groups_max} groups, which is all that groupsMax allows; delete unused ones or raise it")]
     TooMany { groups_max: usize },
-    #[error("the group's name is empty")]
-    Nameless,
 }
 
 pub struct Subscriptions {
@@ -90,9 +88,6 @@ impl Subscriptions {
         now_ms: i64,
         groups_max: usize,
     ) -> Result<Arc<SubscriptionGroupConfig>, GroupError> {
-        if group.group_name.is_empty() {
-            return Err(GroupError::Nameless);
-        }
         let mut groups = self.groups.write().expect("nothing panics while it is held");
         if !groups.contains_key(&group.group_name) && groups.len() >= groups_max {
             return Err(GroupError::TooMany { groups_max });

@@ -15,7 +15,7 @@ pub struct TooMany {
 
 #[derive(Debug, Default)]
 pub struct Kv {
-    /// No namespace is empty.
+    /// A namespace stays when its last key goes, as in RocketMQ.
     table: BTreeMap<String, BTreeMap<String, String>>,
     count: usize,
     max: usize,
@@ -28,8 +28,7 @@ impl Kv {
 
     /// From the content of `kvConfig.json`.
     pub fn load(bytes: &[u8], max: usize) -> Result<Self, BodyError> {
-        let mut table = KvConfig::decode_file(bytes)?.config_table;
-        table.retain(|_, settings| !settings.is_empty());
+        let table = KvConfig::decode_file(bytes)?.config_table;
         let count = table.values().map(BTreeMap::len).sum();
         Ok(Kv { table, count, max })
     }
@@ -59,9 +58,6 @@ impl Kv {
         let Some(settings) = self.table.get_mut(namespace) else { return false };
         let was_there = settings.remove(key).is_some();
         self.count -= usize::from(was_there);
-        if settings.is_empty() {
-            self.table.remove(namespace);
-        }
         was_there
     }
 
@@ -85,7 +81,7 @@ mod tests {
         let mut again = Kv::load(&kv.content(), 2).unwrap();
         assert_eq!(again.content(), kv.content());
         assert!(again.delete("N", "k") && !again.delete("N", "k"));
-        assert_eq!(again.list("N"), None);
+        assert_eq!((again.list("N").unwrap().table.len(), again.list("O")), (0, None));
         again.put("M", "l", "y").unwrap();
         assert_eq!(again.list("M").unwrap().table.len(), 2);
         assert!(Kv::load(b"{", 2).is_err());

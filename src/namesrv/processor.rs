@@ -83,6 +83,11 @@ fn refused(error: impl std::error::Error) -> Refused {
     Refused::new(response::SYSTEM_ERROR, error.to_string())
 }
 
+/// As Java shows what is missing.
+fn shown(value: Option<&str>) -> &str {
+    value.unwrap_or("null")
+}
+
 fn success(body: Vec<u8>) -> Answer {
     Answer::Now(Response::success().with_body(body))
 }
@@ -122,12 +127,13 @@ impl NameServerProcessor {
     fn route(&self, request: &Request<'_>) -> Result<Answer, Refused> {
         let header = header::GetRouteInfo::decode(&request.command.fields)?;
         let state = self.server.state();
-        let Some(mut route) = state.routes.route(header.topic) else {
-            let remark = format!("No topic route info in name server for the topic: {}{FAQ}", header.topic);
+        let Some(mut route) = header.topic.and_then(|topic| state.routes.route(topic)) else {
+            let remark = format!("No topic route info in name server for the topic: {}{FAQ}", shown(header.topic));
             return Err(Refused::new(response::TOPIC_NOT_EXIST, remark));
         };
         if state.config.order_message_enable {
-            route.order_topic_conf = state.kv.get(ORDER_TOPIC_CONFIG, header.topic).map(str::to_owned);
+            route.order_topic_conf =
+                header.topic.and_then(|topic| state.kv.get(ORDER_TOPIC_CONFIG, topic)).map(str::to_owned);
         }
         drop(state);
         let is_standard = header.accept_standard_json_only || request.command.version >= VERSION_WITH_STANDARD_JSON;
@@ -198,13 +204,11 @@ impl NameServerProcessor {
     }
 
     fn data_version(&self, request: &Request<'_>) -> Result<Answer, Refused> {
-        let header = header::BrokerIdentity::decode(&request.command.fields)?;
-        let body = request.command.body;
-        let asked = (!body.is_empty()).then(|| DataVersion::decode(body)).transpose().map_err(refused)?;
+        let header = header::QueryDataVersion::decode(&request.command.fields)?;
+        let asked = DataVersion::decode(request.command.body).map_err(refused)?;
         let now = self.now();
-        let held =
-            self.server.state().routes.data_version(header.cluster_name, header.broker_addr, asked.as_ref(), now);
-        let mut response = Response::success().with("changed", held.is_none() || held != asked);
+        let held = self.server.state().routes.data_version(header.cluster_name, header.broker_addr, &asked, now);
+        let mut response = Response::success().with("changed", held.as_ref() != Some(&asked));
         if let Some(version) = held {
             response = response.with_body(version.encode());
         }
@@ -226,33 +230,40 @@ impl NameServerProcessor {
 
     fn put_kv(&self, request: &Request<'_>) -> Result<Answer, Refused> {
         let header = header::PutKvConfig::decode(&request.command.fields)?;
-        self.server.state().kv.put(header.namespace, header.key, header.value).map_err(refused)?;
+        match header.value {
+            Some(value) => self.server.state().kv.put(header.namespace, header.key, value).map_err(refused)?,
+            // RocketMQ keeps null, which is found by nobody.
+            None => _ = self.server.state().kv.delete(header.namespace, header.key),
+        }
         Ok(self.written(Which::Kv))
     }
 
     fn get_kv(&self, request: &Request<'_>) -> Result<Answer, Refused> {
         let header = header::KvKey::decode(&request.command.fields)?;
-        match self.server.state().kv.get(header.namespace, header.key) {
+        let state = self.server.state();
+        match header.namespace.zip(header.key).and_then(|(namespace, key)| state.kv.get(namespace, key)) {
             Some(value) => Ok(Answer::Now(Response::success().with("value", value.to_owned()))),
             None => Err(Refused::new(
                 response::QUERY_NOT_FOUND,
-                format!("No config item, Namespace: {} Key: {}", header.namespace, header.key),
+                format!("No config item, Namespace: {} Key: {}", shown(header.namespace), shown(header.key)),
             )),
         }
     }
 
     fn delete_kv(&self, request: &Request<'_>) -> Result<Answer, Refused> {
         let header = header::KvKey::decode(&request.command.fields)?;
-        let was_there = self.server.state().kv.delete(header.namespace, header.key);
+        let named = header.namespace.zip(header.key);
+        let was_there = named.is_some_and(|(namespace, key)| self.server.state().kv.delete(namespace, key));
         Ok(if was_there { self.written(Which::Kv) } else { Answer::Now(Response::success()) })
     }
 
     fn list_kv(&self, request: &Request<'_>) -> Result<Answer, Refused> {
         let header = header::KvNamespace::decode(&request.command.fields)?;
-        match self.server.state().kv.list(header.namespace) {
+        match header.namespace.and_then(|namespace| self.server.state().kv.list(namespace)) {
             Some(list) => Ok(success(list.encode())),
             None => {
-                Err(Refused::new(response::QUERY_NOT_FOUND, format!("No config item, Namespace: {}", header.namespace)))
+                let remark = format!("No config item, Namespace: {}", shown(header.namespace));
+                Err(Refused::new(response::QUERY_NOT_FOUND, remark))
             }
         }
     }
@@ -276,7 +287,8 @@ impl NameServerProcessor {
 
     fn set_writable(&self, request: &Request<'_>, is_writable: bool) -> Result<Answer, Refused> {
         let header = header::BrokerName::decode(&request.command.fields)?;
-        let topics = self.server.state().routes.set_writable(header.broker_name, is_writable);
+        let name = header.broker_name;
+        let topics = name.map_or(0, |name| self.server.state().routes.set_writable(name, is_writable));
         let field = if is_writable { "addTopicCount" } else { "wipeTopicCount" };
         tracing::info!(broker_name = header.broker_name, topics, is_writable, "write permissions changed");
         Ok(Answer::Now(Response::success().with(field, topics as i64)))
@@ -284,7 +296,9 @@ impl NameServerProcessor {
 
     fn delete_topic(&self, request: &Request<'_>) -> Result<Answer, Refused> {
         let header = header::DeleteTopicInNameServer::decode(&request.command.fields)?;
-        self.server.state().routes.delete_topic(header.topic, header.cluster_name);
+        if let Some(topic) = header.topic {
+            self.server.state().routes.delete_topic(topic, header.cluster_name);
+        }
         Ok(Answer::Now(Response::success()))
     }
 
@@ -309,7 +323,8 @@ impl NameServerProcessor {
         let list: TopicList = match code {
             code::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => routes.all_topics(),
             code::GET_TOPICS_BY_CLUSTER => {
-                routes.topics_of_cluster(header::Cluster::decode(&request.command.fields)?.cluster)
+                let header = header::Cluster::decode(&request.command.fields)?;
+                header.cluster.map_or_else(TopicList::default, |cluster| routes.topics_of_cluster(cluster))
             }
             code::GET_SYSTEM_TOPIC_LIST_FROM_NS => routes.system_topics(),
             code::GET_UNIT_TOPIC_LIST => routes.unit_topics(),

@@ -259,11 +259,11 @@ impl Routes {
         &mut self,
         cluster: &str,
         broker_addr: &str,
-        asked: Option<&DataVersion>,
+        asked: &DataVersion,
         now: Duration,
     ) -> Option<DataVersion> {
         let live = self.live.get_mut(&Address { cluster: cluster.to_owned(), addr: broker_addr.to_owned() })?;
-        if live.version.is_some() && live.version.as_ref() == asked {
+        if live.version.as_ref() == Some(asked) {
             live.last_heard = now;
         }
         live.version.clone()

@@ -6,7 +6,7 @@ use super::*;
 async fn route(env: &Env, topic: &str) -> Option<String> {
     let mut wire = WireClient::connect(env, NAMES, Serialization::Json).await.ok()?;
     let mut call = Call::new(request::GET_ROUTEINFO_BY_TOPIC);
-    GetRouteInfo { topic, accept_standard_json_only: false }.write(&mut call.fields);
+    GetRouteInfo { topic: Some(topic), accept_standard_json_only: false }.write(&mut call.fields);
     let answer = wire.call(env, call, Duration::from_secs(3)).await.ok()??;
     let route = TopicRouteData::decode(&answer.body).ok()?;
     route.broker_datas.first()?.broker_addrs.get(&0).cloned()
@@ -189,7 +189,7 @@ fn heartbeat(index: usize, topics: u64) -> Call {
         topic: format!("T{topic}"),
     });
     let data = HeartbeatData {
-        client_id: format!("10.0.0.3@{index}"),
+        client_id: Some(format!("10.0.0.3@{index}")),
         consumer_data_set: vec![ConsumerData {
             consume_from_where: ConsumeFromWhere::FirstOffset,
             consume_type: ConsumeType::Passively,

@@ -47,8 +47,15 @@ impl ClientManage {
     fn heartbeat(&self, asked: &Request<'_>) -> Result<Answer, Refused> {
         let core = &self.0;
         let data = HeartbeatData::decode(asked.command.body)?;
+        let id = match &data.client_id {
+            Some(id) => id.clone(),
+            None if data.consumer_data_set.is_empty() && data.producer_data_set.is_empty() => {
+                return Ok(Answer::Now(Response::success()));
+            }
+            None => return Err(Refused::system("the heartbeat does not say whose it is: clientID is missing")),
+        };
         let client = clients::Client {
-            id: data.client_id.clone(),
+            id,
             language: asked.command.language,
             version: asked.command.version,
             seen: core.env.clock.monotonic(),
@@ -140,15 +147,29 @@ impl ClientManage {
     fn lock(&self, asked: &Request<'_>) -> Result<Response, Refused> {
         let wanted = LockBatch::decode(asked.command.body)?;
         let now = self.0.env.clock.monotonic();
-        let locked = self.0.locks.lock(&wanted.consumer_group, &wanted.client_id, &wanted.mq_set, now);
+        let locked = if wanted.mq_set.is_empty() {
+            Vec::new()
+        } else {
+            let (group, client) = asker(&wanted)?;
+            self.0.locks.lock(group, client, &wanted.mq_set, now)
+        };
         Ok(Response::success().with_body(LockedBatch { lock_ok_mq_set: locked }.encode()))
     }
 
     fn unlock(&self, asked: &Request<'_>) -> Result<Response, Refused> {
         let held = LockBatch::decode(asked.command.body)?;
-        self.0.locks.unlock(&held.consumer_group, &held.client_id, &held.mq_set);
+        let (group, client) = asker(&held)?;
+        self.0.locks.unlock(group, client, &held.mq_set);
         Ok(Response::success())
     }
+}
+
+/// Which client of which group asks for locks.
+fn asker(asked: &LockBatch) -> Result<(&str, &str), Refused> {
+    let missing = |name: &str| Refused::system(format!("the request for locks does not say its {name}"));
+    let group = asked.consumer_group.as_deref().ok_or_else(|| missing("consumerGroup"))?;
+    let client = asked.client_id.as_deref().ok_or_else(|| missing("clientId"))?;
+    Ok((group, client))
 }
 
 /// The filter of a heartbeat's subscription; a bad one is said here, and its pulls are refused.

@@ -35,8 +35,8 @@ impl Pull {
         let header = PullMessage::decode(&asked.command.fields)?;
         let (group, queue_id) = self.check(asked, &header)?;
         let filter = self.filter(&header, &group)?;
-        let Ok(count) = u32::try_from(header.max_message_nums) else {
-            return Err(Refused::system(format!("maxMsgNums {} is negative", header.max_message_nums)));
+        let Some(count) = count_asked(header.max_message_nums) else {
+            return Err(Refused::system(format!("maxMsgNums {} is no count of messages", header.max_message_nums)));
         };
         let get = Get {
             topic: header.topic,
@@ -214,6 +214,11 @@ impl Pull {
         core.stats.got(get.topic, group, got.count, got.bytes, core.env.clock.monotonic() - begun);
         Ok(got)
     }
+}
+
+/// How many messages are asked for. RocketMQ makes a list of that length first, which fails for a negative and a huge one.
+pub(super) fn count_asked(wanted: i32) -> Option<u32> {
+    u32::try_from(wanted).ok().filter(|count| *count < 1 << 28)
 }
 
 fn unparsable(error: &dyn std::fmt::Display) -> Refused {

@@ -13,7 +13,7 @@ use crate::{
     remoting::{Answer, Processor, Request},
 };
 
-use super::{Refused, answer, not_supported};
+use super::{Refused, answer, not_supported, pull::count_asked};
 
 pub struct Query(pub Arc<Core>);
 
@@ -33,11 +33,14 @@ impl Query {
     fn by_key(&self, asked: &Request<'_>) -> Result<Response, Refused> {
         let header = QueryMessage::decode(&asked.command.fields)?;
         let config = self.0.config();
-        let wanted = match header.unique_key_query {
-            true => i64::from(config.default_query_max_num),
-            false => i64::from(header.max_num),
+        let wanted = match (header.unique_key_query, count_asked(header.max_num)) {
+            (true, _) => config.default_query_max_num,
+            (false, Some(wanted)) => wanted,
+            (false, None) => {
+                return Err(Refused::system(format!("maxNum {} is no count of messages", header.max_num)));
+            }
         };
-        let max = wanted.clamp(0, i64::from(config.max_msgs_num_batch)) as usize;
+        let max = wanted.min(config.max_msgs_num_batch) as usize;
         let (begin, end) = (header.begin_timestamp, header.end_timestamp);
         let queried = self.0.store.query(header.topic, header.key, max, begin, end).map_err(unreadable)?;
         let found = !queried.records.is_empty();

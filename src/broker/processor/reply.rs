@@ -92,7 +92,8 @@ impl Reply {
             topic: header.topic.to_owned(),
             queue_id,
             flag: header.flag,
-            sys_flag: header.sys_flag,
+            // RocketMQ tells the asker, but does not store it.
+            sys_flag: 0,
             born_timestamp: header.born_timestamp,
             born_host: asked.channel.peer(),
             store_host: core.store_host,

@@ -10,7 +10,7 @@ use crate::{
         retry, stored,
         topics::{RETRY_PREFIX, Topic},
     },
-    model::{LogOffset, Message, OwnedMessage},
+    model::{LogOffset, Message, OwnedMessage, message::TOPIC_MAX_BYTES},
     protocol::{body::topic::perm, code::response, command::Response, header::SendBack},
     remoting::{Answer, Processor, Request},
     store::{
@@ -51,6 +51,9 @@ impl ConsumerSendBack {
             return Ok(Answer::Now(Response::success()));
         }
         let name = format!("{RETRY_PREFIX}{}", header.group);
+        if name.len() > TOPIC_MAX_BYTES {
+            return Err(refused(&AppendError::TopicLength { size: name.len(), size_max: TOPIC_MAX_BYTES }));
+        }
         let sys_flag = if header.unit_mode { UNIT_SUBSCRIPTION } else { 0 };
         let retry = retry::topic_of(core, name, group.retry_queue_nums, sys_flag).map_err(Refused::system)?;
         if !retry.is_writable() {

@@ -224,7 +224,7 @@ impl Cluster<'_> {
         let mut reasons = Vec::new();
         for (_, address) in self.masters().await? {
             let mut call = Call::new(request::GET_CONSUME_STATS);
-            GetConsumeStats { consumer_group: group, topic: None, topic_list: None }.write(&mut call.fields);
+            GetConsumeStats { consumer_group: Some(group), topic: None, topic_list: None }.write(&mut call.fields);
             // A group may be on some brokers only.
             let stats: ConsumeStats = match self.body(&address, &call).await {
                 Ok(stats) => stats,

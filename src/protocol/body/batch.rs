@@ -1,7 +1,7 @@
 //! The body of a batch of messages: items one behind the other, read without copying. Knows nothing of what is stored.
 //!
 //! An item, big-endian: total size i32, magic i32, CRC i32, flag i32, body length i32, body, properties length i16,
-//! properties. Magic and CRC are 0 in every client and not looked at, as in Java.
+//! properties. Total size, magic and CRC are not looked at, as in Java: the parts say where an item ends.
 
 /// Bytes of an item without body and properties.
 const FIXED: usize = 22;
@@ -39,21 +39,14 @@ impl<'a> BatchItems<'a> {
             let bytes = self.rest.get(at..at + 4).ok_or("shorter than its fixed part")?;
             Ok(i32::from_be_bytes(bytes.try_into().expect("four bytes were taken")))
         };
-        let size = usize::try_from(int(0)?).map_err(|_| "a negative size")?;
-        if size < FIXED {
-            return Err("a size below the 22 bytes of the fixed part");
-        }
-        let item = self.rest.get(..size).ok_or("its size exceeds the batch")?;
         let flag = int(12)?;
         let body_length = usize::try_from(int(16)?).map_err(|_| "a negative body length")?;
-        let rest = &item[20..];
-        let (body, rest) = rest.split_at_checked(body_length).ok_or("its body exceeds the item")?;
+        let rest = &self.rest[20..];
+        let (body, rest) = rest.split_at_checked(body_length).ok_or("its body exceeds the batch")?;
         let (length, rest) = rest.split_first_chunk::<2>().ok_or("no room for the properties length")?;
         let length = usize::try_from(i16::from_be_bytes(*length)).map_err(|_| "a negative properties length")?;
-        if length != rest.len() {
-            return Err("its properties do not end with the item");
-        }
-        Ok((BatchItem { flag, body, properties: rest }, size))
+        let properties = rest.get(..length).ok_or("its properties exceed the batch")?;
+        Ok((BatchItem { flag, body, properties }, FIXED + body.len() + length))
     }
 }
 

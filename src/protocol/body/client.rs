@@ -32,7 +32,7 @@ java_enum! {
 body! {
     /// HEART_BEAT (34).
     pub struct HeartbeatData {
-        pub client_id: String = "clientID",
+        pub client_id: Option<String> = "clientID",
         pub consumer_data_set: Vec<ConsumerData> = "consumerDataSet",
         /// 5.x; not 0 selects the second version of heartbeats.
         pub heartbeat_fingerprint: Option<i64> = "heartbeatFingerprint",
@@ -43,14 +43,14 @@ body! {
 
     /// A producer group of a heartbeat.
     pub struct ProducerData {
-        pub group_name: String = "groupName",
+        pub group_name: String = "groupName" must exist,
     }
 
     /// A consumer group of a heartbeat.
     pub struct ConsumerData {
         pub consume_from_where: ConsumeFromWhere = "consumeFromWhere",
         pub consume_type: ConsumeType = "consumeType",
-        pub group_name: String = "groupName",
+        pub group_name: String = "groupName" must exist,
         pub message_model: MessageModel = "messageModel" or MessageModel::Clustering,
         pub subscription_data_set: Vec<SubscriptionData> = "subscriptionDataSet",
         pub unit_mode: bool = "unitMode",
@@ -85,8 +85,8 @@ body! {
 
     /// LOCK_BATCH_MQ (41) and UNLOCK_BATCH_MQ (42).
     pub struct LockBatch {
-        pub client_id: String = "clientId",
-        pub consumer_group: String = "consumerGroup",
+        pub client_id: Option<String> = "clientId",
+        pub consumer_group: Option<String> = "consumerGroup",
         pub mq_set: Vec<MessageQueue> = "mqSet",
         /// 5.x.
         pub only_this_broker: Option<bool> = "onlyThisBroker",

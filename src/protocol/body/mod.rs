@@ -54,6 +54,8 @@ pub trait Member: Sized {
 /// Why a member cannot be read: in words what belongs there, or an error further inside.
 pub enum Expected {
     Words(&'static str),
+    /// Nothing: fastjson would have made null of it.
+    Nothing,
     Inside(BodyError),
 }
 
@@ -61,6 +63,7 @@ impl Expected {
     fn of(self, member: &'static str) -> BodyError {
         match self {
             Expected::Words(expected) => BodyError::Malformed { member, expected },
+            Expected::Nothing => BodyError::Malformed { member, expected: "known" },
             Expected::Inside(error) => error,
         }
     }
@@ -100,13 +103,20 @@ impl<T: Member> Body for T {}
 fn read_member<T: Member>(json: Option<&Json<'_>>, member: &'static str) -> Result<T, BodyError> {
     match json {
         None | Some(Json::Null) => T::missing().ok_or(BodyError::Malformed { member, expected: "there" }),
-        Some(json) => T::read(json).map_err(|expected| expected.of(member)),
+        Some(json) => match T::read(json) {
+            Err(Expected::Nothing) => read_member(None, member),
+            read => read.map_err(|expected| expected.of(member)),
+        },
     }
 }
 
 impl Member for String {
     fn read(json: &Json<'_>) -> Result<Self, Expected> {
-        json.text().map(String::from).ok_or(Expected::Words("text"))
+        Ok(match json {
+            // As fastjson: the text of what stands there.
+            Json::List(_) | Json::Object(_) => String::from_utf8(json.encode(Style::COMPACT)).expect("JSON is UTF-8"),
+            json => json.text().map(String::from).ok_or(Expected::Words("text"))?,
+        })
     }
 
     fn missing() -> Option<Self> {
@@ -122,6 +132,9 @@ macro_rules! number_members {
     ($($number:ty, $words:literal;)*) => {$(
         impl Member for $number {
             fn read(json: &Json<'_>) -> Result<Self, Expected> {
+                if json.is_nothing() {
+                    return Ok(0);
+                }
                 json.int().and_then(|number| number.try_into().ok()).ok_or(Expected::Words($words))
             }
 
@@ -168,6 +181,9 @@ impl Member for f64 {
 
 impl Member for bool {
     fn read(json: &Json<'_>) -> Result<Self, Expected> {
+        if json.is_nothing() {
+            return Ok(false);
+        }
         json.truth().ok_or(Expected::Words("true or false"))
     }
 
@@ -277,7 +293,7 @@ macro_rules! body {
     ($(
         $(#[$doc:meta])*
         pub struct $body:ident {
-            $($(#[$member_doc:meta])* pub $member:ident: $type:ty = $name:literal $(or $default:expr)?,)*
+            $($(#[$member_doc:meta])* pub $member:ident: $type:ty = $name:literal $(must $exist:ident)? $(or $default:expr)?,)*
         }
     )*) => {$(
         $(#[$doc])*
@@ -292,7 +308,7 @@ macro_rules! body {
                     return Err($crate::protocol::body::Expected::Words("an object"));
                 };
                 let read = || Ok(Self {
-                    $($member: $crate::protocol::body::body!(@read json, $name $(, $default)?),)*
+                    $($member: $crate::protocol::body::body!(@read json, $name $(; $exist)? $(, $default)?),)*
                 });
                 read().map_err($crate::protocol::body::Expected::Inside)
             }
@@ -311,16 +327,24 @@ macro_rules! body {
     (@read $json:expr, $name:literal) => {
         $crate::protocol::body::read_member($json.get($name), $name)?
     };
+    (@read $json:expr, $name:literal; exist) => {
+        match $json.get($name) {
+            None | Some($crate::protocol::json::Json::Null) => {
+                return Err($crate::protocol::body::BodyError::Malformed { member: $name, expected: "there" });
+            }
+            member => $crate::protocol::body::read_member(member, $name)?,
+        }
+    };
     (@read $json:expr, $name:literal, $default:expr) => {
         match $json.get($name) {
-            None | Some($crate::protocol::json::Json::Null) => $default,
-            member => $crate::protocol::body::read_member(member, $name)?,
+            None => $default,
+            member => $crate::protocol::body::read_member::<Option<_>>(member, $name)?.unwrap_or($default),
         }
     };
 }
 use body;
 
-/// Declares an enum of Java: written by name, read by name or ordinal.
+/// Declares an enum of Java: written by name, read by name or ordinal; an unknown name is none, as in fastjson.
 macro_rules! java_enum {
     ($(
         $(#[$doc:meta])*
@@ -351,7 +375,12 @@ macro_rules! java_enum {
             fn read(json: &$crate::protocol::json::Json<'_>) -> Result<Self, $crate::protocol::body::Expected> {
                 let by_name = json.text().and_then(|name| Self::from_name(&name));
                 let by_ordinal = || Self::ALL.get(usize::try_from(json.int()?).ok()?).map(|(value, _)| *value);
-                by_name.or_else(by_ordinal).ok_or($crate::protocol::body::Expected::Words(concat!("a ", stringify!($enum))))
+                let expected = concat!("a ", stringify!($enum));
+                let unknown = match json {
+                    $crate::protocol::json::Json::Text(_) => $crate::protocol::body::Expected::Nothing,
+                    _ => $crate::protocol::body::Expected::Words(expected),
+                };
+                by_name.or_else(by_ordinal).ok_or(unknown)
             }
 
             fn missing() -> Option<Self> {

@@ -18,7 +18,7 @@ body! {
         pub consume_message_orderly: Option<bool> = "consumeMessageOrderly",
         /// 5.x only.
         pub consume_timeout_minute: Option<i32> = "consumeTimeoutMinute",
-        pub group_name: String = "groupName",
+        pub group_name: String = "groupName" must exist,
         /// 5.x only; kept as it came.
         pub group_retry_policy: Option<Json<'static>> = "groupRetryPolicy",
         /// 5.x only.

@@ -83,11 +83,18 @@ fn members<'a>(text: &'a str, command: &mut Command<'a>) -> Result<(), JsonError
 fn int(scanner: &mut Scanner<'_>, before: i32) -> Result<i32, JsonError> {
     let parsed = match scanner.token()? {
         Token::Null => Some(before),
-        Token::Number(digits) => digits.parse().ok(),
+        Token::Number(digits) => digits.parse().ok().or_else(|| cut(digits)),
         Token::Text(digits) => digits.trim().parse().ok(),
         _ => None,
     };
     parsed.map_or_else(|| scanner.error("a value that is not a 32-bit number"), Ok)
+}
+
+/// A number with a fraction, which is cut off.
+#[cold]
+fn cut(digits: &str) -> Option<i32> {
+    let number = digits.parse::<f64>().ok()?.trunc();
+    (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number).then_some(number as i32)
 }
 
 fn language(scanner: &mut Scanner<'_>) -> Result<Language, JsonError> {

@@ -16,7 +16,7 @@ header! {
 
     /// UPDATE_AND_CREATE_TOPIC (17).
     pub struct CreateTopic<'a> {
-        pub topic: &'a str = "topic",
+        pub topic: &'a str = "topic" or "",
         pub default_topic: Option<&'a str> = "defaultTopic",
         pub read_queue_nums: i32 = "readQueueNums",
         pub write_queue_nums: i32 = "writeQueueNums",
@@ -38,7 +38,7 @@ header! {
 
     /// GET_CONSUME_STATS (208).
     pub struct GetConsumeStats<'a> {
-        pub consumer_group: &'a str = "consumerGroup",
+        pub consumer_group: Option<&'a str> = "consumerGroup" exact as_is,
         pub topic: Option<&'a str> = "topic",
         /// 5.x: separated by semicolons.
         pub topic_list: Option<&'a str> = "topicList",

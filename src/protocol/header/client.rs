@@ -5,7 +5,7 @@ use super::header;
 header! {
     /// UNREGISTER_CLIENT (35).
     pub struct UnregisterClient<'a> {
-        pub client_id: &'a str = "clientID",
+        pub client_id: &'a str = "clientID" or "null",
         pub producer_group: Option<&'a str> = "producerGroup",
         pub consumer_group: Option<&'a str> = "consumerGroup",
     }

@@ -13,12 +13,12 @@ header! {
         /// See `pull_flag`.
         pub sys_flag: i32 = "sysFlag",
         /// Mandatory in Java, yet pulls without it succeed.
-        pub commit_offset: Option<i64> = "commitOffset",
+        pub commit_offset: Option<i64> = "commitOffset" exact as_is,
         /// Mandatory in Java, yet pulls without it succeed.
-        pub suspend_timeout_millis: Option<i64> = "suspendTimeoutMillis",
+        pub suspend_timeout_millis: Option<i64> = "suspendTimeoutMillis" exact as_is,
         pub subscription: Option<&'a str> = "subscription",
         /// Mandatory in Java, yet pulls without it succeed.
-        pub sub_version: Option<i64> = "subVersion",
+        pub sub_version: Option<i64> = "subVersion" exact as_is,
         /// Missing (C++ never sends it): TAG.
         pub expression_type: Option<&'a str> = "expressionType",
         /// 5.x.
@@ -27,7 +27,7 @@ header! {
 
     /// QUERY_CONSUMER_OFFSET (14).
     pub struct QueryConsumerOffset<'a> {
-        pub consumer_group: &'a str = "consumerGroup",
+        pub consumer_group: &'a str = "consumerGroup" or "null",
         pub topic: &'a str = "topic",
         pub queue_id: i32 = "queueId",
         /// 5.x.
@@ -36,8 +36,8 @@ header! {
 
     /// UPDATE_CONSUMER_OFFSET (15).
     pub struct UpdateConsumerOffset<'a> {
-        pub consumer_group: &'a str = "consumerGroup",
-        pub topic: &'a str = "topic",
+        pub consumer_group: &'a str = "consumerGroup" or "null",
+        pub topic: &'a str = "topic" or "null",
         pub queue_id: i32 = "queueId",
         pub commit_offset: i64 = "commitOffset",
     }
@@ -68,8 +68,8 @@ header! {
 
     /// QUERY_MESSAGE (12).
     pub struct QueryMessage<'a> {
-        pub topic: &'a str = "topic",
-        pub key: &'a str = "key",
+        pub topic: &'a str = "topic" or "null",
+        pub key: &'a str = "key" or "null",
         pub max_num: i32 = "maxNum",
         pub begin_timestamp: i64 = "beginTimestamp",
         pub end_timestamp: i64 = "endTimestamp",

@@ -1,8 +1,10 @@
 //! Custom headers of requests, typed. Each borrows its text from the command's fields. Knows names, types and which field
 //! may be missing; not what a value means to a broker.
 //!
-//! The type of a member says how it is read: `&str`, `i32` and `i64` must be there; `Option<_>` may be missing, a text
-//! also empty (an empty number is none, as in Java);
+//! The type of a member says how it is read: `&str`, `i32` and `i64` must be there, a `&str` unless it says what it is
+//! otherwise (`or "null"`: RocketMQ goes on with null, and says so in remarks); `Option<_>` may be missing, a text also
+//! empty, and a number that is none is missing, unless it is `exact as_is`: RocketMQ reads most headers field by field and
+//! forgives each of them, but a few in one go;
 //! a `bool` that is missing is false, and only `true` in any case is true (the C++ client's `"1"` is false, as in Java).
 
 pub mod admin;
@@ -101,7 +103,7 @@ impl<'a, T: Field<'a>> Field<'a> for Option<T> {
         match value {
             None => Ok(None),
             Some("") if T::EMPTY_IS_MISSING => Ok(None),
-            value => T::read(name, value).map(Some),
+            value => Ok(T::read(name, value).ok()),
         }
     }
 
@@ -110,12 +112,18 @@ impl<'a, T: Field<'a>> Field<'a> for Option<T> {
     }
 }
 
+/// What may be missing, but is not made missing by being something else.
+#[inline]
+fn exact<'a, T: Field<'a>>(name: &'static str, value: Option<&'a str>) -> Result<Option<T>, HeaderError> {
+    value.map(|value| T::read(name, Some(value))).transpose()
+}
+
 /// Declares a header: its members, their types, their names on the wire.
 macro_rules! header {
     ($(
         $(#[$doc:meta])*
         pub struct $header:ident $(<$lifetime:lifetime>)? {
-            $($(#[$member_doc:meta])* pub $member:ident: $type:ty = $name:literal,)*
+            $($(#[$member_doc:meta])* pub $member:ident: $type:ty = $name:literal $(or $default:literal)? $(exact $exact:ident)?,)*
         }
     )*) => {$(
         $(#[$doc])*
@@ -127,14 +135,14 @@ macro_rules! header {
         impl $(<$lifetime>)? $header $(<$lifetime>)? {
             /// One pass over the fields; unknown ones are ignored, of equal names the last one counts.
             pub fn decode(fields: & $($lifetime)? $crate::protocol::command::Fields<'_>) -> Result<Self, $crate::protocol::header::HeaderError> {
-                $(let mut $member = None;)*
+                $(let mut $member = $crate::protocol::header::header!(@initial $($default)?);)*
                 for (key, value) in fields.iter() {
                     match key {
                         $($name => $member = Some(value),)*
                         _ => {}
                     }
                 }
-                Ok(Self { $($member: $crate::protocol::header::Field::read($name, $member)?,)* })
+                Ok(Self { $($member: $crate::protocol::header::header!(@read $name, $member $(, $exact)?)?,)* })
             }
 
             /// Appends the members as fields of a call, in the order of their declaration.
@@ -145,6 +153,10 @@ macro_rules! header {
             }
         }
     )*};
+    (@initial) => { None };
+    (@initial $default:literal) => { Some($default) };
+    (@read $name:literal, $value:expr) => { $crate::protocol::header::Field::read($name, $value) };
+    (@read $name:literal, $value:expr, as_is) => { $crate::protocol::header::exact($name, $value) };
 }
 use header;
 

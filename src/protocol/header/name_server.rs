@@ -1,4 +1,4 @@
-//! Headers of the name server's requests.
+//! Headers of the name server's requests. What is looked up may be missing: nothing is found then.
 
 use super::header;
 
@@ -20,11 +20,17 @@ header! {
         pub body_crc32: Option<i32> = "bodyCrc32",
     }
 
-    /// UNREGISTER_BROKER (104), QUERY_DATA_VERSION (322).
+    /// QUERY_DATA_VERSION (322). Who asks is not checked: nothing is known of a broker without a name.
+    pub struct QueryDataVersion<'a> {
+        pub broker_addr: &'a str = "brokerAddr" or "null",
+        pub cluster_name: &'a str = "clusterName" or "null",
+    }
+
+    /// UNREGISTER_BROKER (104), and what a broker says of itself in 322.
     pub struct BrokerIdentity<'a> {
-        pub broker_name: &'a str = "brokerName",
-        pub broker_addr: &'a str = "brokerAddr",
-        pub cluster_name: &'a str = "clusterName",
+        pub broker_name: &'a str = "brokerName" or "null",
+        pub broker_addr: &'a str = "brokerAddr" or "null",
+        pub cluster_name: &'a str = "clusterName" or "null",
         pub broker_id: i64 = "brokerId",
     }
 
@@ -38,7 +44,7 @@ header! {
 
     /// GET_ROUTEINFO_BY_TOPIC (105).
     pub struct GetRouteInfo<'a> {
-        pub topic: &'a str = "topic",
+        pub topic: Option<&'a str> = "topic" exact as_is,
         /// The asker cannot read bare numeric keys.
         pub accept_standard_json_only: bool = "acceptStandardJsonOnly",
     }
@@ -53,33 +59,33 @@ header! {
     pub struct PutKvConfig<'a> {
         pub namespace: &'a str = "namespace",
         pub key: &'a str = "key",
-        pub value: &'a str = "value",
+        pub value: Option<&'a str> = "value" exact as_is,
     }
 
     /// GET_KV_CONFIG (101), DELETE_KV_CONFIG (102).
     pub struct KvKey<'a> {
-        pub namespace: &'a str = "namespace",
-        pub key: &'a str = "key",
+        pub namespace: Option<&'a str> = "namespace" exact as_is,
+        pub key: Option<&'a str> = "key" exact as_is,
     }
 
     /// GET_KVLIST_BY_NAMESPACE (219).
     pub struct KvNamespace<'a> {
-        pub namespace: &'a str = "namespace",
+        pub namespace: Option<&'a str> = "namespace" exact as_is,
     }
 
     /// WIPE_WRITE_PERM_OF_BROKER (205), ADD_WRITE_PERM_OF_BROKER (327).
     pub struct BrokerName<'a> {
-        pub broker_name: &'a str = "brokerName",
+        pub broker_name: Option<&'a str> = "brokerName" exact as_is,
     }
 
     /// DELETE_TOPIC_IN_NAMESRV (216).
     pub struct DeleteTopicInNameServer<'a> {
-        pub topic: &'a str = "topic",
+        pub topic: Option<&'a str> = "topic" exact as_is,
         pub cluster_name: Option<&'a str> = "clusterName",
     }
 
     /// GET_TOPICS_BY_CLUSTER (224).
     pub struct Cluster<'a> {
-        pub cluster: &'a str = "cluster",
+        pub cluster: Option<&'a str> = "cluster" exact as_is,
     }
 }

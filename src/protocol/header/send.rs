@@ -1,6 +1,6 @@
 //! Headers of the requests that bring messages: sends in both spellings, send-back, the end of a transaction, replies.
 
-use super::{Field, Fields, FieldsOut, HeaderError, Value, header};
+use super::{Field, Fields, FieldsOut, HeaderError, Value, exact, header};
 use crate::protocol::code::request;
 
 /// A send: codes 10 and 324 spell its fields out (V1), 310, 320 and 325 use single letters (V2).
@@ -55,58 +55,13 @@ impl<'a> SendMessage<'a> {
     }
 
     pub fn decode(code: i32, fields: &'a Fields<'_>) -> Result<Self, HeaderError> {
-        if Self::is_v2(code) { Self::decode_v2(fields) } else { Self::decode_v1(fields) }
-    }
-
-    pub fn decode_v1(fields: &'a Fields<'_>) -> Result<Self, HeaderError> {
-        let mut raw = Raw::default();
-        for (key, value) in fields.iter() {
-            let member = match key {
-                "producerGroup" => &mut raw.producer_group,
-                "topic" => &mut raw.topic,
-                "defaultTopic" => &mut raw.default_topic,
-                "defaultTopicQueueNums" => &mut raw.default_topic_queue_nums,
-                "queueId" => &mut raw.queue_id,
-                "sysFlag" => &mut raw.sys_flag,
-                "bornTimestamp" => &mut raw.born_timestamp,
-                "flag" => &mut raw.flag,
-                "properties" => &mut raw.properties,
-                "reconsumeTimes" => &mut raw.reconsume_times,
-                "unitMode" => &mut raw.unit_mode,
-                "maxReconsumeTimes" => &mut raw.max_reconsume_times,
-                "batch" => &mut raw.batch,
-                "bname" => &mut raw.broker_name,
-                _ => continue,
-            };
-            *member = Some(value);
+        let is_v2 = Self::is_v2(code);
+        let mut raw = if is_v2 { Raw::letters(fields) } else { Raw::names(fields) };
+        if matches!(code, request::SEND_REPLY_MESSAGE | request::SEND_REPLY_MESSAGE_V2) {
+            // RocketMQ never looks at it.
+            raw.sys_flag = raw.sys_flag.or(Some("0"));
         }
-        raw.check()
-    }
-
-    pub fn decode_v2(fields: &'a Fields<'_>) -> Result<Self, HeaderError> {
-        let mut raw = Raw::default();
-        for (key, value) in fields.iter() {
-            let &[letter] = key.as_bytes() else { continue };
-            let member = match letter {
-                b'a' => &mut raw.producer_group,
-                b'b' => &mut raw.topic,
-                b'c' => &mut raw.default_topic,
-                b'd' => &mut raw.default_topic_queue_nums,
-                b'e' => &mut raw.queue_id,
-                b'f' => &mut raw.sys_flag,
-                b'g' => &mut raw.born_timestamp,
-                b'h' => &mut raw.flag,
-                b'i' => &mut raw.properties,
-                b'j' => &mut raw.reconsume_times,
-                b'k' => &mut raw.unit_mode,
-                b'l' => &mut raw.max_reconsume_times,
-                b'm' => &mut raw.batch,
-                b'n' => &mut raw.broker_name,
-                _ => continue,
-            };
-            *member = Some(value);
-        }
-        raw.check()
+        raw.check(if is_v2 { exact } else { Option::read })
     }
 
     /// Appends the fields spelled out.
@@ -157,24 +112,80 @@ impl<'a> SendMessage<'a> {
 }
 
 impl<'a> Raw<'a> {
-    fn check(self) -> Result<SendMessage<'a>, HeaderError> {
+    fn names(fields: &'a Fields<'_>) -> Self {
+        let mut raw = Raw::default();
+        for (key, value) in fields.iter() {
+            let member = match key {
+                "producerGroup" => &mut raw.producer_group,
+                "topic" => &mut raw.topic,
+                "defaultTopic" => &mut raw.default_topic,
+                "defaultTopicQueueNums" => &mut raw.default_topic_queue_nums,
+                "queueId" => &mut raw.queue_id,
+                "sysFlag" => &mut raw.sys_flag,
+                "bornTimestamp" => &mut raw.born_timestamp,
+                "flag" => &mut raw.flag,
+                "properties" => &mut raw.properties,
+                "reconsumeTimes" => &mut raw.reconsume_times,
+                "unitMode" => &mut raw.unit_mode,
+                "maxReconsumeTimes" => &mut raw.max_reconsume_times,
+                "batch" => &mut raw.batch,
+                "bname" => &mut raw.broker_name,
+                _ => continue,
+            };
+            *member = Some(value);
+        }
+        raw
+    }
+
+    fn letters(fields: &'a Fields<'_>) -> Self {
+        let mut raw = Raw::default();
+        for (key, value) in fields.iter() {
+            let &[letter] = key.as_bytes() else { continue };
+            let member = match letter {
+                b'a' => &mut raw.producer_group,
+                b'b' => &mut raw.topic,
+                b'c' => &mut raw.default_topic,
+                b'd' => &mut raw.default_topic_queue_nums,
+                b'e' => &mut raw.queue_id,
+                b'f' => &mut raw.sys_flag,
+                b'g' => &mut raw.born_timestamp,
+                b'h' => &mut raw.flag,
+                b'i' => &mut raw.properties,
+                b'j' => &mut raw.reconsume_times,
+                b'k' => &mut raw.unit_mode,
+                b'l' => &mut raw.max_reconsume_times,
+                b'm' => &mut raw.batch,
+                b'n' => &mut raw.broker_name,
+                _ => continue,
+            };
+            *member = Some(value);
+        }
+        raw
+    }
+
+    /// `number` reads one that may be missing: spelled out it is forgiven, as a letter it is not.
+    #[inline]
+    fn check(
+        self,
+        number: impl Fn(&'static str, Option<&'a str>) -> Result<Option<i32>, HeaderError>,
+    ) -> Result<SendMessage<'a>, HeaderError> {
         let topic = self.topic.unwrap_or_default();
         let zero = topic.is_empty().then_some("0");
         Ok(SendMessage {
             producer_group: self.producer_group.unwrap_or_default(),
             topic,
             default_topic: self.default_topic.unwrap_or_default(),
-            default_topic_queue_nums: Option::read("defaultTopicQueueNums", self.default_topic_queue_nums)?
+            default_topic_queue_nums: number("defaultTopicQueueNums", self.default_topic_queue_nums)?
                 .unwrap_or_default(),
             queue_id: i32::read("queueId", self.queue_id.or(zero))?,
             sys_flag: i32::read("sysFlag", self.sys_flag.or(zero))?,
             born_timestamp: i64::read("bornTimestamp", self.born_timestamp.or(zero))?,
             flag: i32::read("flag", self.flag.or(zero))?,
             properties: self.properties,
-            reconsume_times: Option::read("reconsumeTimes", self.reconsume_times)?,
+            reconsume_times: number("reconsumeTimes", self.reconsume_times)?,
             unit_mode: bool::read("unitMode", self.unit_mode)?,
             batch: bool::read("batch", self.batch)?,
-            max_reconsume_times: Option::read("maxReconsumeTimes", self.max_reconsume_times)?,
+            max_reconsume_times: number("maxReconsumeTimes", self.max_reconsume_times)?,
             broker_name: self.broker_name,
         })
     }

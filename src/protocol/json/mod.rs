@@ -97,12 +97,17 @@ impl<'a> Json<'a> {
         })
     }
 
+    /// What stands for no number, truth or object in fastjson: null, the empty text, and the text `null`.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Json::Null) || matches!(self, Json::Text(text) if text.is_empty() || text == "null")
+    }
+
     /// A whole number, also from text or from a fraction, which is cut.
     pub fn int(&self) -> Option<i64> {
         match self {
             Json::Int(number) => Some(*number),
             Json::Float(number) if number.abs() < 9e18 => Some(*number as i64),
-            Json::Text(text) => text.trim().parse().ok(),
+            Json::Text(text) => text.parse().ok(),
             Json::Bool(truth) => Some((*truth).into()),
             _ => None,
         }

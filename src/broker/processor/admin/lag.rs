@@ -16,10 +16,14 @@ use super::{Admin, Refused, filled, success, topic_unknown};
 impl Admin {
     pub(super) fn consume_stats(&self, asked: &Request<'_>) -> Result<Response, Refused> {
         let header = GetConsumeStats::decode(&asked.command.fields)?;
-        let group = header.consumer_group;
+        // Of no group the topic's figures are told all the same.
+        let group = header.consumer_group.unwrap_or("null");
         let topics = match (filled(header.topic), filled(header.topic_list)) {
             (Some(topic), _) => vec![topic.to_owned()],
             (None, Some(list)) => list.split(';').filter(|topic| !topic.is_empty()).map(str::to_owned).collect(),
+            (None, None) if header.consumer_group.is_none() => {
+                return Err(Refused::system("the request's header lacks the field consumerGroup"));
+            }
             (None, None) => self.0.offsets.topics_of(group),
         };
         let mut stats = ConsumeStats::default();

@@ -8,6 +8,7 @@ use crate::{
     model::QueueOffset,
     protocol::{
         body::{ConsumeQueueEntries, ConsumeQueueEntry, CorrectionOffsets, DelayOffsetTable},
+        code::response,
         command::Response,
         header::{CloneGroupOffset, QueryConsumeQueue, QueryCorrectionOffset},
     },
@@ -62,9 +63,12 @@ impl Admin {
     pub(super) fn consume_queue(&self, asked: &Request<'_>) -> Result<Response, Refused> {
         let header = QueryConsumeQueue::decode(&asked.command.fields)?;
         let (topic, queue_id) = (header.topic, header.queue_id.unwrap_or(0));
+        let index = header.index.unwrap_or(0);
+        let missing = format!("Index {index} of {queue_id}@{topic} is not exist!");
         let known = u32::try_from(queue_id).ok().and_then(|queue| self.0.store.queues().find(topic, queue));
         let Some(queue) = known else {
-            return Err(Refused::system(format!("{queue_id}@{topic} is not exist!")));
+            // Java makes a queue by asking for it, and then finds it empty.
+            return Ok(Response::error(response::SUCCESS, missing));
         };
         let mut entries = ConsumeQueueEntries {
             filter_data: None,
@@ -85,8 +89,6 @@ impl Admin {
                 None => entries.filter_data = Some(format!("{group}@{topic} is not online!")),
             }
         }
-        let index = header.index.unwrap_or(0);
-        let missing = format!("Index {index} of {queue_id}@{topic} is not exist!");
         let from = u64::try_from(index).ok().map(QueueOffset).filter(|at| (queue.min()..queue.max()).contains(at));
         let Some(from) = from else {
             let mut response = success(&entries);
