@@ -1,18 +1,20 @@
 """Raw requests in one order to our broker and to Java 4.9.7, and every answer compared: code, remark, fields, body. Where
-ours differs on purpose the row says why (▲) and what ours answers. Knows the rows of raw_rows, nothing of RocketMQ."""
+ours differs on purpose the row says why (▲) and what ours answers. Knows the rows, nothing of RocketMQ."""
 
 import concurrent.futures
 import json
+import re
 import time
 
-import raw_rows
 import raw_wire
+from rows import rows
+from rows.row import BROKER
 from raw_wire import CLOSED, EXCEPTION, SILENT, Side
 from world import JavaServers, Trouble, await_registered
 
 ANSWER_LIMIT_S = 10
 SILENCE_S = 0.7
-SETTINGS = [("brokerName", raw_rows.BROKER), ("brokerClusterName", "DefaultCluster")]
+SETTINGS = [("brokerName", BROKER), ("brokerClusterName", "DefaultCluster")]
 
 
 def play(side, row):
@@ -22,7 +24,7 @@ def play(side, row):
     except OSError:
         return "refused"
     connection.opaque += 1
-    opaque = connection.opaque
+    opaque = connection.opaque if row.opaque is None else row.opaque
     if row.listen:
         pushed = [side.told(answer) for answer in connection.listen(row.listen)]
         return sorted(pushed, key=json.dumps) or SILENT
@@ -33,7 +35,7 @@ def play(side, row):
     else:
         fields = row.fields and {key: value(side) if callable(value) else value for key, value in row.fields.items()}
         body = row.body(side) if callable(row.body) else row.body
-        data = raw_wire.encode(row.code, fields, body, opaque, row.form, 2 if row.oneway else 0, row.language, row.version)
+        data = raw_wire.encode(row.code, fields, body, opaque, row.form, 2 if row.oneway else row.flag, row.language, row.version, row.remark)
     answer = connection.exchange(data, opaque, SILENCE_S if row.silent or row.oneway else row.limit_s or ANSWER_LIMIT_S)
     if isinstance(answer, dict):
         side.memory[row.name] = answer
@@ -80,11 +82,12 @@ def worded(java, ours):
     return java
 
 
-def lacking(row, ours):
-    """▲ A request without a field that it cannot do without is refused with the field's name; Java goes on with null."""
-    if not isinstance(ours, dict) or ours.get("code") != 1 or not (ours["remark"] or "").startswith("the request's header lacks the field "):
+def lacking(row, java, ours):
+    """▲ Where Java fails for want of a field, or fails later because of it, ours says which field."""
+    if not isinstance(java, dict) or not isinstance(ours, dict) or {java["code"], ours["code"]} != {1}:
         return False
-    return ours["remark"].rsplit(" ", 1)[1] not in (row.fields or {})
+    told = re.fullmatch(r"the request's header (?:lacks the )?field (\w+)( is .*)?", ours["remark"] or "", re.S)
+    return told is not None and (told[2] is not None or (row.fields or {}).get(told[1]) is None)
 
 
 def difference(row, java, ours):
@@ -108,7 +111,7 @@ def judge(row, java, ours, is_peer):
     if row.masks:
         found = difference(row, row.masks(worded(form_asked(row, java, ours), ours)), row.masks(ours))
     if row.why is None or is_peer:
-        if found and not is_peer and lacking(row, ours):
+        if found and not is_peer and lacking(row, java, ours):
             return ("ok", "▲ a missing field is named")
         return ("FAIL", found) if found else ("ok", "")
     if not fits(row.ours, ours):
@@ -120,9 +123,9 @@ def raw(ours, java, directory, run_client, tier):
     is_peer = isinstance(ours, JavaServers)
     servers = []
     try:
-        servers.append(java.standalone(directory / "store-java", name=raw_rows.BROKER))
+        servers.append(java.standalone(directory / "store-java", name=BROKER))
         if is_peer:
-            servers.append(ours.standalone(directory / "store-ours", name=raw_rows.BROKER))
+            servers.append(ours.standalone(directory / "store-ours", name=BROKER))
         else:
             servers.append(ours.standalone(directory / "store-ours", SETTINGS))
         for server in servers:
@@ -138,7 +141,7 @@ def raw(ours, java, directory, run_client, tier):
 def compare(java, ours, is_peer, directory):
     report = {}
     with concurrent.futures.ThreadPoolExecutor(2) as pool, open(directory / "answers.txt", "w") as log:
-        for row in raw_rows.rows():
+        for row in rows():
             start = time.monotonic()
             answers = [play.result() for play in [pool.submit(play, side, row) for side in (java, ours)]]
             if row.name in report:
