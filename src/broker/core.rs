@@ -107,6 +107,19 @@ impl Core {
         self.config.read().expect("nothing panics while it is held").clone()
     }
 
+    /// The name servers to register with from now on; not written to the configuration's file. False if they are those
+    /// already.
+    pub fn set_name_servers(&self, addresses: &[String]) -> bool {
+        let _changing = self.changing_config();
+        let mut config = Config::clone(&self.config());
+        if config.namesrv_addr == addresses {
+            return false;
+        }
+        config.namesrv_addr = addresses.to_vec();
+        *self.config.write().expect("nothing panics while it is held") = Arc::new(config);
+        true
+    }
+
     /// Held by whoever reads the configuration in order to change it.
     pub fn changing_config(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().expect("nothing panics while it is held")

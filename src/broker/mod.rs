@@ -1,6 +1,7 @@
 //! What requests mean: topics, groups, clients, positions, and the processors that tie them to the store and the wire.
 //! Starts everything of a broker from an `Env` and a `Config`, with nothing global.
 
+pub mod address_server;
 pub mod check_back;
 pub mod clients;
 pub mod config;
@@ -154,7 +155,11 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
         delay.arrived(arrival);
     }));
     let (timers, stopping) = Stop::new();
-    let timer_tasks = start_timers(&core, stopping);
+    let mut timer_tasks = start_timers(&core, stopping.clone());
+    let config = core.config();
+    if config.fetch_namesrv_addr_by_address_server && config.namesrv_addr.is_empty() {
+        timer_tasks.push(env.spawner.task("address server", address_server::run(core.clone(), stopping)));
+    }
 
     let (main_router, fast_router) = routes::routers(&core);
     let (announcing, stopping) = Stop::new();

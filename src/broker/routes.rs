@@ -1,6 +1,6 @@
 //! Which processor serves which code, in which lane, on which port.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     core::Core,
@@ -22,10 +22,22 @@ pub fn routers(core: &Arc<Core>) -> (Router, Router) {
     (main, fast)
 }
 
+/// Whether a write of the log has been with the kernel for longer than osPageCacheBusyTimeOutMills: sends are refused
+/// until it comes back, rather than piled up behind it.
+fn is_too_long(writing: Duration, core: &Core) -> bool {
+    writing.as_millis() > core.config().os_page_cache_busy_timeout_ms.into()
+}
+
 fn router(core: &Arc<Core>) -> Router {
     let config = core.config();
     let wait = |ms: u32| if config.broker_fast_failure_enable { ms } else { u32::MAX };
-    let send = Lane::new("send", config.send_lane_max, wait(config.send_wait_ms_max));
+    // The core knows its lanes: they must not hold it in turn.
+    let (store, busy) = (core.store.clone(), Arc::downgrade(core));
+    let is_busy = Arc::new(move || {
+        let writing = store.writing_for();
+        !writing.is_zero() && busy.upgrade().is_some_and(|core| is_too_long(writing, &core))
+    });
+    let send = Lane::refusing("send", config.send_lane_max, wait(config.send_wait_ms_max), is_busy);
     let pull = Lane::new("pull", config.pull_lane_max, wait(config.pull_wait_ms_max));
     let lite_pull = Lane::new("lite pull", config.lite_pull_lane_max, wait(config.lite_pull_wait_ms_max));
     let heartbeat = Lane::new("heartbeat", config.heartbeat_lane_max, wait(config.heartbeat_wait_ms_max));

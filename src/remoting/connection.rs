@@ -425,6 +425,19 @@ impl State {
         };
         let in_flight = lane.in_flight();
         let waited_ms = self.now.saturating_sub(request.received).as_millis();
+        if let Some(is_busy) = &lane.is_busy
+            && is_busy()
+        {
+            let remark = if waited_ms == 0 {
+                "[REJECTREQUEST]system busy, start flow control for a while".into()
+            } else {
+                format!(
+                    "[PCBUSY_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {waited_ms}ms, \
+                     size of queue: {in_flight}"
+                )
+            };
+            return self.answer(command, Response::error(response::SYSTEM_BUSY, remark));
+        }
         if waited_ms > lane.wait_ms_max.into() {
             let remark = format!(
                 "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {waited_ms}ms, size \

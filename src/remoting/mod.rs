@@ -14,5 +14,5 @@ pub mod server;
 
 pub use channel::{CallError, Channel};
 pub use client::{Client, ClientConfig};
-pub use router::{Answer, Lane, Processor, Promise, Request, Router};
+pub use router::{Answer, Busy, Lane, Processor, Promise, Request, Router};
 pub use server::{Server, ServerConfig};

@@ -47,11 +47,21 @@ pub struct Lane {
     pub in_flight_max: u32,
     /// A request read longer ago than this is answered SYSTEM_BUSY `[TIMEOUT_CLEAN_QUEUE]` instead of being processed.
     pub wait_ms_max: u32,
+    /// While it is true a request is answered SYSTEM_BUSY: `[REJECTREQUEST]` if it has just come, `[PCBUSY_CLEAN_QUEUE]`
+    /// if it had to wait.
+    pub is_busy: Option<Busy>,
 }
+
+/// Whether what a lane leads to is busy for the moment.
+pub type Busy = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl Lane {
     pub fn new(name: &'static str, in_flight_max: u32, wait_ms_max: u32) -> Arc<Self> {
-        Arc::new(Lane { name, in_flight: AtomicU32::new(0), in_flight_max, wait_ms_max })
+        Arc::new(Lane { name, in_flight: AtomicU32::new(0), in_flight_max, wait_ms_max, is_busy: None })
+    }
+
+    pub fn refusing(name: &'static str, in_flight_max: u32, wait_ms_max: u32, is_busy: Busy) -> Arc<Self> {
+        Arc::new(Lane { name, in_flight: AtomicU32::new(0), in_flight_max, wait_ms_max, is_busy: Some(is_busy) })
     }
 
     pub fn in_flight(&self) -> u32 {

@@ -87,6 +87,8 @@ pub struct CommitLog {
     tail: Mutex<Tail>,
     /// Held while staged bytes are written, so that they reach the files in the order of their offsets.
     write: Mutex<Write>,
+    /// Monotonic milliseconds, and one, since which staged bytes are being written; 0 while nobody writes.
+    writing_since: AtomicU64,
     /// `closed` or `full` is set in the tail.
     refuses: AtomicBool,
 }
@@ -105,6 +107,22 @@ struct Tail {
     full: Option<Arc<str>>,
     /// An emptied buffer, kept for the next run.
     spare: Option<Vec<u8>>,
+}
+
+/// A write under way, seen by those who ask whether it takes too long.
+struct Writing<'l>(&'l CommitLog);
+
+impl<'l> Writing<'l> {
+    fn begin(log: &'l CommitLog) -> Self {
+        log.writing_since.store(log.clock.monotonic().as_millis() as u64 + 1, Ordering::Relaxed);
+        Writing(log)
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.writing_since.store(0, Ordering::Relaxed);
+    }
 }
 
 /// Bytes to be written one behind the other into one segment.
@@ -163,6 +181,7 @@ impl CommitLog {
                 spare: None,
             }),
             write: Mutex::new(Write { unsynced: Vec::new(), started: end.0 }),
+            writing_since: AtomicU64::new(0),
             refuses: AtomicBool::new(false),
         })
     }
@@ -240,6 +259,7 @@ impl CommitLog {
             (std::mem::take(&mut tail.staged), tail.position)
         };
         let mut spare = None;
+        let _writing = (!runs.is_empty()).then(|| Writing::begin(self));
         for mut run in runs {
             if let Err(error) = run.segment.file.write(run.at - run.segment.base, &[&run.bytes]) {
                 drop(write);
@@ -265,6 +285,14 @@ impl CommitLog {
             self.lock_tail().spare.get_or_insert(spare);
         }
         Ok(end)
+    }
+
+    /// For how long the kernel has been taking what is being written: a page cache that is busy makes it slow.
+    pub fn writing_for(&self) -> Duration {
+        match self.writing_since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => self.clock.monotonic().saturating_sub(Duration::from_millis(since - 1)),
+        }
     }
 
     /// Syncs everything committed before the call, the older segment first, and moves `flushed`. One failed sync is

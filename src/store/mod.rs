@@ -224,6 +224,11 @@ impl MessageStore {
         self.flush.turn_end();
     }
 
+    /// For how long the kernel has been taking what is being written to the log.
+    pub fn writing_for(&self) -> Duration {
+        self.log.writing_for()
+    }
+
     /// What an acknowledgement waits for.
     pub fn promise(&self) -> &Arc<Watermark> {
         self.flush.promise()

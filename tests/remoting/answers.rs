@@ -1,6 +1,12 @@
 //! Answers that are held back, and lanes.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use keelmq::{
     protocol::command::Response,
@@ -141,6 +147,38 @@ async fn a_request_that_waited_behind_others_is_refused() {
             && remark.contains("ms, size of queue: "),
         "{remark}"
     );
+}
+
+#[tokio::test]
+async fn what_is_busy_refuses_the_new_and_drains_those_that_wait() {
+    let busy = Arc::<AtomicBool>::default();
+    let asked = busy.clone();
+    let lane = Lane::refusing("test", 100, 5_000, Arc::new(move || asked.load(Ordering::SeqCst)));
+    let config = ServerConfig { connection_in_flight_max: 2, ..ServerConfig::default() };
+    let world = World::with_lane(config, lane, 5_000).await;
+    let mut peer = world.connect().await;
+    let rows: Vec<u8> = (1..=3).flat_map(|opaque| request(LATER, opaque, &[("at", "1")], b"")).collect();
+    peer.send(&rows).await;
+    world.until("two under way", |world| world.lane.in_flight() == 2).await;
+    busy.store(true, Ordering::SeqCst);
+    // Long enough for the third to have waited measurably.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    world.gate.advance(1);
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        answers.push(peer.answer().await);
+    }
+    answers.sort_by_key(|answer| answer.opaque);
+    assert_eq!(answers.iter().map(|answer| answer.code).collect::<Vec<_>>(), [0, 0, 2]);
+    let remark = &answers[2].remark;
+    let expected = "[PCBUSY_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: ";
+    assert!(remark.starts_with(expected) && remark.contains("ms, size of queue: "), "{remark}");
+    peer.send(&request(ECHO, 4, &[], b"")).await;
+    let refused = peer.answer().await;
+    let rejected = "[REJECTREQUEST]system busy, start flow control for a while";
+    assert_eq!((refused.opaque, refused.code, refused.remark.as_str()), (4, 2, rejected));
+    busy.store(false, Ordering::SeqCst);
+    peer.nothing_else().await;
 }
 
 #[tokio::test]

@@ -51,6 +51,8 @@ settings! {
         namesrv_addr: Vec<String> = Vec::new(); "namesrvAddr", Allowed::Addresses, AtRunTime, "name servers to register with";
         fetch_namesrv_addr_by_address_server: bool = false; "fetchNamesrvAddrByAddressServer", TRUTH, AtStart, "ask the address server for the name servers";
         update_name_server_addr_period_ms: u64 = 120_000; "updateNameServerAddrPeriod", ms(1_000, DAY_MS), AtStart, "how often the address server is asked";
+        rmq_address_server_domain: String = "jmenv.tbsite.net".into(); "rmqAddressServerDomain", Allowed::Name, AtStart, "KeelMQ: the address server, with a port unless it is 8080 (RocketMQ's JVM property rocketmq.namesrv.domain)";
+        rmq_address_server_sub_group: String = "nsaddr".into(); "rmqAddressServerSubGroup", Allowed::Name, AtStart, "KeelMQ: the end of the path that it is asked for (rocketmq.namesrv.domain.subgroup)";
         listen_port: u16 = 10911; "listenPort", PORT, AtStart, "port of the broker, the fast port is two below; 0 takes a free pair";
         bind_address: String = "0.0.0.0".into(); "bindAddress", Allowed::Address, AtStart, "address to listen on";
         broker_ip1: String = String::new(); "brokerIP1", Allowed::Text, AtStart, "address that clients are told, part of message ids; empty: first address that is not loopback";
@@ -203,12 +205,9 @@ settings! {
     ];
     // A key leaves this list when its field is read.
     pending = &[
-        "fetchNamesrvAddrByAddressServer",
-        "updateNameServerAddrPeriod",
         "useServerSideResetOffset",
         "disableConsumeIfConsumerReadSlowly",
         "consumerFallbehindThreshold",
-        "osPageCacheBusyTimeOutMills",
         "putThreadPoolQueueCapacity",
         "forceRegister",
         "compressedRegister",

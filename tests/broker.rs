@@ -1,0 +1,374 @@
+//! A broker as a whole, over real sockets: beside another one in the same process, beside name servers, in front of a disk
+//! that is slow.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+#[allow(dead_code)]
+#[path = "remoting/world.rs"]
+mod world;
+
+use std::{
+    io,
+    net::SocketAddr,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use keelmq::{
+    broker::{self, Broker, address_server, config::Config},
+    env::{
+        BoxFuture, Env,
+        storage::{Entry, File, Held, LockError, Open, Space, Storage, SyncFailed},
+    },
+    namesrv::{NameServer, NamesrvConfig},
+    os,
+    protocol::{
+        body::{Body, TopicRouteData},
+        code::request as code,
+    },
+    remoting::{Server, ServerConfig},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use world::{Heard, Peer, request};
+
+fn real() -> Env {
+    os::env(tokio::runtime::Handle::current())
+}
+
+async fn start(env: Env, folder: &Path, change: impl FnOnce(&mut Config)) -> Broker {
+    let mut config = Config::tiny();
+    config.store_path_root_dir = folder.display().to_string();
+    change(&mut config);
+    broker::start(env, config, None).await.unwrap()
+}
+
+async fn ask(peer: &mut Peer, code: i32, fields: &[(&str, &str)], body: &[u8]) -> Heard {
+    peer.send(&request(code, 1, fields, body)).await;
+    peer.answer().await
+}
+
+async fn send(peer: &mut Peer, topic: &str, body: &[u8]) -> Heard {
+    ask(peer, code::SEND_MESSAGE_V2, &send_fields(topic), body).await
+}
+
+fn send_fields(topic: &str) -> [(&str, &str); 8] {
+    [("a", "p"), ("b", topic), ("c", "TBW102"), ("d", "4"), ("e", "0"), ("f", "0"), ("g", "1"), ("h", "0")]
+}
+
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    for _ in 0..2_000 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what} did not happen within 20 s");
+}
+
+/// Nothing is global: two brokers of one process know nothing of each other, and one's end is not the other's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_brokers_live_in_one_process() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let one = start(real(), folders[0].path(), |_| ()).await;
+    let other = start(real(), folders[1].path(), |config| config.broker_name = "other".into()).await;
+    let (mut to_one, mut to_other) = (Peer::connect(one.address()).await, Peer::connect(other.address()).await);
+    for round in 0..3 {
+        for (peer, topic) in [(&mut to_one, "Mine"), (&mut to_other, "Yours")] {
+            let sent = send(peer, topic, topic.as_bytes()).await;
+            assert_eq!((sent.code, sent.fields["queueOffset"].as_str()), (0, round.to_string().as_str()), "{sent:?}");
+        }
+    }
+    let missing = ask(&mut to_other, code::GET_MAX_OFFSET, &[("topic", "Mine"), ("queueId", "0")], b"").await;
+    assert_eq!(missing.fields["offset"], "0");
+    one.shutdown(Duration::from_secs(1)).await;
+    assert_eq!(send(&mut to_other, "Yours", b"still here").await.code, 0);
+    other.shutdown(Duration::from_secs(1)).await;
+    drop((one, other, to_one, to_other));
+    // The first store is free again, and has what was sent to it.
+    let again = start(real(), folders[0].path(), |_| ()).await;
+    assert_eq!(again.core().store.max_offset("Mine", 0).0, 3);
+    again.shutdown(Duration::from_secs(1)).await;
+}
+
+/// The fast port serves everything but pulls.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fast_port_serves_everything_but_pulls() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = start(real(), folder.path(), |_| ()).await;
+    let fast = SocketAddr::new(broker.address().ip(), broker.address().port() - 2);
+    let mut peer = Peer::connect(fast).await;
+    assert_eq!(send(&mut peer, "Fast", b"x").await.code, 0);
+    for pull in [code::PULL_MESSAGE, code::LITE_PULL_MESSAGE] {
+        let refused = ask(&mut peer, pull, &[("topic", "Fast")], b"").await;
+        assert_eq!((refused.code, refused.remark), (3, format!(" request type {pull} not supported")));
+    }
+    let max = ask(&mut peer, code::GET_MAX_OFFSET, &[("topic", "Fast"), ("queueId", "0")], b"").await;
+    assert_eq!(max.code, 0);
+    broker.shutdown(Duration::from_secs(1)).await;
+}
+
+/// A name server of this process.
+struct Names {
+    names: Arc<NameServer>,
+    server: Server,
+    address: SocketAddr,
+}
+
+impl Names {
+    async fn start(folder: &Path) -> Names {
+        let env = real();
+        let mut config = NamesrvConfig::tiny();
+        config.kv_config_path = folder.join("kv.json").display().to_string();
+        config.config_store_path = folder.join("namesrv.properties").display().to_string();
+        let names = NameServer::start(&env, config).unwrap();
+        let bound = env.network.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let (address, router) = (bound.local_address(), Arc::new(names.router()));
+        let listener = bound.listen(64).unwrap();
+        let server = Server::start(env.clock, env.spawner, listener, router, ServerConfig::default());
+        Names { names, server, address }
+    }
+
+    async fn route(&self, topic: &str) -> Option<TopicRouteData> {
+        let mut peer = Peer::connect(self.address).await;
+        let told = ask(&mut peer, code::GET_ROUTEINFO_BY_TOPIC, &[("topic", topic)], b"").await;
+        (told.code == 0).then(|| TopicRouteData::decode(&told.body).unwrap())
+    }
+
+    async fn end(self) {
+        self.server.shutdown(Duration::from_secs(1)).await;
+        self.names.stop().await;
+    }
+}
+
+/// The registration's answer sets and clears `order` on topics, and what it says lasts; brokerPermission masks what is
+/// announced. A name server that is not there holds nobody up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn name_servers_say_which_topics_are_ordered() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = Names::start(folder.path()).await;
+    let mut to_names = Peer::connect(names.address).await;
+    let ordered = [("namespace", "ORDER_TOPIC_CONFIG"), ("key", "Orders"), ("value", "tiny:4")];
+    assert_eq!(ask(&mut to_names, code::PUT_KV_CONFIG, &ordered, b"").await.code, 0);
+
+    let store = folder.path().join("store");
+    let of_two = vec![free_address().await, names.address.to_string()];
+    let broker = start(real(), &store, |config| {
+        config.namesrv_addr = of_two;
+        config.broker_permission = 4;
+    })
+    .await;
+    until("a registration", async || names.route("SELF_TEST_TOPIC").await.is_some()).await;
+    assert_eq!(names.route("SELF_TEST_TOPIC").await.unwrap().queue_datas[0].perm, 4);
+    let version = |broker: &Broker| broker.core().topics.snapshot().data_version.counter;
+    let mut to_broker = Peer::connect(broker.address()).await;
+    // The broker takes no part in ordered sends while it may not be written to; others it accepts, as RocketMQ does.
+    let before = version(&broker);
+    assert_eq!(send(&mut to_broker, "Orders", b"x").await.code, 0);
+    let is_ordered = |broker: &Broker| broker.core().topics.find("Orders").unwrap().config.order;
+    broker.core().registration.request();
+    until("order is set", async || is_ordered(&broker)).await;
+    assert!(version(&broker) >= before + 2, "the topic came, and then its order");
+    let refused = send(&mut to_broker, "Orders", b"y").await;
+    assert_eq!((refused.code, refused.remark.as_str()), (16, "the broker[127.0.0.1] sending message is forbidden"));
+
+    let key = [("namespace", "ORDER_TOPIC_CONFIG"), ("key", "Orders")];
+    assert_eq!(ask(&mut to_names, code::DELETE_KV_CONFIG, &key, b"").await.code, 0);
+    broker.core().registration.request();
+    until("order is cleared", async || !is_ordered(&broker)).await;
+    assert_eq!(ask(&mut to_names, code::PUT_KV_CONFIG, &ordered, b"").await.code, 0);
+    broker.core().registration.request();
+    until("order is set again", async || is_ordered(&broker)).await;
+    broker.shutdown(Duration::from_secs(1)).await;
+    assert_eq!(names.route("SELF_TEST_TOPIC").await, None, "it has unregistered");
+    let kept = std::fs::read_to_string(store.join("config/topics.json")).unwrap();
+    assert!(kept.contains("\"order\":true"), "{kept}");
+    names.end().await;
+}
+
+/// Nobody listens there.
+async fn free_address() -> String {
+    let bound = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    bound.local_addr().unwrap().to_string()
+}
+
+/// One HTTP answer for every connection.
+async fn http_server(answer: &'static str) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = [0; 1024];
+            let read = stream.read(&mut asked).await.unwrap_or(0);
+            let path_is_right = asked[..read].starts_with(b"GET /rocketmq/nsaddr HTTP/1.0\r\n");
+            let _ = stream
+                .write_all(if path_is_right { answer.as_bytes() } else { b"HTTP/1.0 404 Not Found\r\n\r\n" })
+                .await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_address_server_names_the_name_servers() {
+    let env = real();
+    let ask = async |address: String, path: &str| {
+        address_server::ask(&*env.network, &*env.clock, &address, path).await.map_err(|error| error.to_string())
+    };
+    let good = http_server("HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nhost:9876").await.to_string();
+    assert_eq!(ask(good.clone(), "/rocketmq/nsaddr").await.unwrap(), ["host:9876"]);
+    assert!(ask(good, "/else").await.unwrap_err().contains("404 Not Found"));
+    assert!(ask(free_address().await, "/rocketmq/nsaddr").await.is_err());
+}
+
+/// Ten seconds after its start a broker without name servers asks the address server, and registers with whom it names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_without_name_servers_asks_the_address_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = Names::start(folder.path()).await;
+    let text = format!("HTTP/1.0 200 OK\r\n\r\n{}\n", names.address);
+    let address = http_server(text.leak()).await;
+    let begun = std::time::Instant::now();
+    let broker = start(real(), &folder.path().join("store"), |config| {
+        config.fetch_namesrv_addr_by_address_server = true;
+        config.rmq_address_server_domain = address.to_string();
+    })
+    .await;
+    until("a registration", async || names.route("SELF_TEST_TOPIC").await.is_some()).await;
+    assert!(begun.elapsed() >= Duration::from_secs(10));
+    assert_eq!(broker.core().config().namesrv_addr, [names.address.to_string()]);
+    broker.shutdown(Duration::from_secs(1)).await;
+    names.end().await;
+}
+
+/// Files of the commit log whose writes do not come back while `stuck`.
+struct Slow {
+    inner: Arc<dyn Storage>,
+    stuck: Arc<AtomicBool>,
+}
+
+struct SlowFile {
+    inner: Arc<dyn File>,
+    stuck: Arc<AtomicBool>,
+}
+
+impl File for SlowFile {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn write(&self, at: u64, parts: &[&[u8]]) -> io::Result<()> {
+        while self.stuck.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.inner.write(at, parts)
+    }
+
+    fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
+        self.inner.read(range)
+    }
+
+    fn zero(&self, range: Range<u64>) -> io::Result<()> {
+        self.inner.zero(range)
+    }
+
+    fn reserve(&self, range: Range<u64>) -> io::Result<()> {
+        self.inner.reserve(range)
+    }
+
+    fn start_write_back(&self, range: Range<u64>) {
+        self.inner.start_write_back(range);
+    }
+
+    fn sync(&self) -> BoxFuture<'_, Result<(), SyncFailed>> {
+        self.inner.sync()
+    }
+}
+
+impl Storage for Slow {
+    fn list(&self, directory: &Path) -> io::Result<Vec<Entry>> {
+        self.inner.list(directory)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.inner.exists(path)
+    }
+
+    fn create_dir_all(&self, directory: &Path) -> io::Result<()> {
+        self.inner.create_dir_all(directory)
+    }
+
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        let inner = self.inner.open(path, how)?;
+        let of_log = path.parent().and_then(Path::file_name) == Some("commitlog".as_ref());
+        Ok(if of_log { Arc::new(SlowFile { inner, stuck: self.stuck.clone() }) } else { inner })
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.inner.read(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove(path)
+    }
+
+    fn remove_dir_all(&self, directory: &Path) -> io::Result<()> {
+        self.inner.remove_dir_all(directory)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> BoxFuture<'static, Result<(), SyncFailed>> {
+        self.inner.sync_dir(directory)
+    }
+
+    fn replace(&self, path: &Path, content: Vec<u8>) -> BoxFuture<'static, io::Result<()>> {
+        self.inner.replace(path, content)
+    }
+
+    fn lock(&self, path: &Path, content: &str) -> Result<Box<dyn Held>, LockError> {
+        self.inner.lock(path, content)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        self.inner.space(path)
+    }
+}
+
+/// While the page cache does not take what is written, sends are refused with code 2, on which clients try elsewhere;
+/// everything else is served, and so are sends once it takes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_busy_page_cache_refuses_sends() {
+    let folder: PathBuf = tempfile::tempdir().unwrap().keep();
+    let (env, stuck) = (real(), Arc::<AtomicBool>::default());
+    let storage = Arc::new(Slow { inner: env.storage.clone(), stuck: stuck.clone() });
+    let broker = start(Env { storage, ..env }, &folder, |config| {
+        config.os_page_cache_busy_timeout_ms = 100;
+        config.sync_flush_timeout_ms = 60_000;
+    })
+    .await;
+    let (mut first, mut second) = (Peer::connect(broker.address()).await, Peer::connect(broker.address()).await);
+    assert_eq!(send(&mut first, "Busy", b"1").await.code, 0);
+    stuck.store(true, Ordering::SeqCst);
+    // Nobody answers this one yet.
+    first.send(&request(code::SEND_MESSAGE_V2, 7, &send_fields("Busy"), b"2")).await;
+    until("a write takes too long", async || broker.core().store.writing_for() > Duration::from_millis(200)).await;
+    let refused = send(&mut second, "Busy", b"3").await;
+    let said = "[REJECTREQUEST]system busy, start flow control for a while";
+    assert_eq!((refused.code, refused.remark.as_str()), (2, said));
+    let served = ask(&mut second, code::GET_MIN_OFFSET, &[("topic", "Busy"), ("queueId", "0")], b"").await;
+    assert_eq!(served.code, 0);
+    stuck.store(false, Ordering::SeqCst);
+    let stored = first.answer().await;
+    assert_eq!((stored.opaque, stored.code), (7, 0), "{stored:?}");
+    assert_eq!(send(&mut second, "Busy", b"3").await.fields["queueOffset"], "2");
+    broker.shutdown(Duration::from_secs(1)).await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
