@@ -251,7 +251,7 @@ final class Kinds {
         throw new Exception("none of " + inbox.size() + " trace messages names " + sent.getMsgId());
     }
 
-    /** mqadmin puts a running group back to the beginning: the client is told (220) and reads again. */
+    /** A tool puts a running group back to the beginning: the client is told (220) and reads again. */
     static void resetOffset(Stage s) throws Exception {
         DefaultMQProducer producer = s.producer();
         long start = Stage.now() - 1_000;
@@ -260,8 +260,24 @@ final class Kinds {
         Stage.Inbox inbox = new Stage.Inbox();
         s.consumer(s.group("c"), s.topic, "*", inbox);
         inbox.exactly(sent);
-        org.apache.rocketmq.tools.command.MQAdminStartup.main0(
-            new String[] {"resetOffsetByTime", "-n", s.namesrv, "-g", s.group("c"), "-t", s.topic, "-s", "" + start}, null);
+        // What mqadmin's resetOffsetByTime does. Refused until the group has stored an offset of every queue, which the
+        // client does every 5 s.
+        org.apache.rocketmq.tools.admin.DefaultMQAdminExt admin = new org.apache.rocketmq.tools.admin.DefaultMQAdminExt();
+        admin.setNamesrvAddr(s.namesrv);
+        admin.setInstanceName(s.group("admin"));
+        admin.start();
+        try {
+            for (long end = Stage.now() + 30_000; ; Thread.sleep(200)) {
+                try {
+                    admin.resetOffsetByTimestamp(s.topic, s.group("c"), start, true);
+                    break;
+                } catch (org.apache.rocketmq.client.exception.MQClientException early) {
+                    if (Stage.now() > end) throw early;
+                }
+            }
+        } finally {
+            admin.shutdown();
+        }
         inbox.atLeast(40, 60_000);
         Set<String> again = new HashSet<>();
         for (MessageExt message : inbox.messages.subList(20, 40)) again.add(Stage.text(message));
