@@ -91,6 +91,7 @@ class Connection:
     def exchange(self, data, opaque, limit_s):
         """What answers `opaque`; what the server asks meanwhile is kept in `pushed`."""
         try:
+            self.socket.settimeout(10)  # not what the last wait for silence has left
             self.socket.sendall(data)
             end = time.monotonic() + limit_s
             while True:
