@@ -65,6 +65,42 @@ plants! {
     CommittedOneTooFar,
     /// An answer carries its neighbour's number.
     WrongOpaque,
+    /// A sync that failed is tried again, and its success believed.
+    FailedSyncRetried,
+    /// After a crash the index keeps entries of records that the log has lost.
+    IndexAheadOfLog,
+    /// After the log's tail was cut off, deriving goes on behind the end.
+    ReputSkipsAfterTruncation,
+    /// The file of consumer offsets ends in the middle.
+    OffsetFileHalfWritten,
+    /// A held pull is not told of an arrival.
+    LongPollWakeUpLost,
+    /// A name server keeps the routes of brokers that fell silent.
+    RouteNotExpired,
+    /// A decision about a transaction leaves no op message.
+    OpMessageLost,
+    /// The end of a transaction is answered before its sync.
+    CommitAnsweredBeforeSync,
+    /// A second commit of a transaction delivers it once more.
+    SecondCommitDelivers,
+    /// A half message goes where consumers see it.
+    HalfShownToConsumers,
+    /// Producers are asked about their halves for ever.
+    CheckBackForever,
+    /// The stored progress of a delay level is one message ahead.
+    DelayOffsetAhead,
+    /// Delayed messages come after half of their time.
+    DelayedTooEarly,
+    /// A message becomes a dead letter one attempt too late.
+    DeadLetterOneTryLate,
+    /// A message that is sent back loses one of its own properties.
+    RetryLosesProperty,
+    /// Of two wanted tags with one hash only the first is delivered.
+    FilterDropsOnHashCollision,
+    /// The lock of a queue never ends by itself.
+    LockNotExpired,
+    /// Locks stay when their owner gives them back.
+    LockTableSurvivesOwner,
 }
 
 thread_local! {

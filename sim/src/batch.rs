@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
@@ -34,7 +34,7 @@ pub fn run_plan(plan: &Plan, print: bool) -> Outcome {
 pub fn run_planted(plan: &Plan, print: bool, bug: Option<Bug>) -> Outcome {
     let plan = plan.clone();
     let seed = plan.seed;
-    let outcome = run::run(seed, VIRTUAL_MAX, move || {
+    let (outcome, busy) = run::run_timed(seed, VIRTUAL_MAX, move || {
         // A run has its thread to itself, so nothing is switched off again.
         if let Some(bug) = bug {
             bug.plant();
@@ -47,10 +47,12 @@ pub fn run_planted(plan: &Plan, print: bool, bug: Option<Bug>) -> Outcome {
             }
         }
     });
-    outcome.unwrap_or_else(|said| Outcome {
+    let mut outcome = outcome.unwrap_or_else(|said| Outcome {
         violations: vec![Violation { invariant: PANIC, text: said }],
         ..Outcome::default()
-    })
+    });
+    outcome.busy = busy;
+    outcome
 }
 
 /// What many runs have to say together.
@@ -75,7 +77,8 @@ pub struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, plan: &Plan, outcome: Outcome, took: Duration) {
+    fn add(&mut self, plan: &Plan, outcome: Outcome) {
+        let took = outcome.busy;
         self.runs += 1;
         self.crashes += outcome.crashes;
         self.power_losses += outcome.power_losses;
@@ -132,15 +135,13 @@ pub fn run_all(plans: impl Iterator<Item = Plan>, threads: usize, twice: u64, st
             std::thread::spawn(move || {
                 while !stop.load(Ordering::SeqCst) {
                     let Some(plan) = lock(&queue).pop_front() else { return };
-                    let started = Instant::now();
                     let outcome = run_plan(&plan, false);
-                    let took = started.elapsed();
                     if stop_at_failure && !outcome.violations.is_empty() {
                         stop.store(true, Ordering::SeqCst);
                     }
                     let again = twice > 0 && plan.seed.is_multiple_of(twice) && outcome.violations.is_empty();
                     let first = (outcome.hash, outcome.events, outcome.virtual_ms);
-                    lock(&sum).add(&plan, outcome, took);
+                    lock(&sum).add(&plan, outcome);
                     if again {
                         let second = run_plan(&plan, false);
                         let mut sum = lock(&sum);

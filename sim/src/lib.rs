@@ -4,8 +4,10 @@
 // It is the world that stands behind `env`'s doors, and its command line runs seeds on threads of the real one.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod commits;
 pub mod dice;
 pub mod disk;
+pub mod kinds;
 pub mod log_image;
 pub mod model;
 pub mod plan;

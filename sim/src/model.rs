@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use crate::{
     dice::Dice,
+    kinds::{self, Decision, Kind, Kinds, Word},
     log_image::{Found, LogImage},
 };
 
@@ -33,6 +34,7 @@ pub const NOT_DURABLE: &str = "9 an acknowledgement follows its sync, a failed s
 pub const CONSUMED: &str = "10 a consumer sees what survives, in order, at least once";
 pub const TIMED: &str = "11 delayed, transactional and retried messages keep their rules";
 pub const ANSWERED: &str = "12 one response per request, to the one who asked";
+pub const LOCKED: &str = "10 no two members of a group hold one queue";
 pub const LIVE: &str = "13 when faults end, everything works again";
 pub const PANIC: &str = "14 nothing panics";
 
@@ -47,6 +49,15 @@ pub enum Promise {
     Memory,
 }
 
+/// What a record is to the attempt that it stems from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// What was sent, as it was first stored.
+    First,
+    /// What the broker made of it: delivered, committed, sent back, asked about, given up.
+    Copy,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub offset: u64,
@@ -56,9 +67,13 @@ pub struct Place {
 
 #[derive(Clone, Debug)]
 pub struct Attempt {
+    /// Where consumers are to find it.
     pub topic: String,
     pub queue_id: u32,
+    pub kind: Kind,
     pub body_len: usize,
+    /// What was sent with it: every record that stems from it says the same.
+    pub properties: String,
     /// The boot that may have taken it; `None` while it is not on its way yet.
     pub boot: Option<u64>,
     pub place: Option<Place>,
@@ -67,10 +82,32 @@ pub struct Attempt {
     pub seen: bool,
     /// A recovery found the log without it: it must never come back.
     gone: bool,
+    /// What its producer said about a half message.
+    pub word: Word,
+}
+
+impl Attempt {
+    /// Topic and queue in which it was first stored.
+    fn home(&self) -> (&str, u32) {
+        match self.kind {
+            Kind::Plain => (&self.topic, self.queue_id),
+            Kind::Delayed(level) => (kinds::SCHEDULE_TOPIC, level - 1),
+            Kind::Half => (kinds::HALF_TOPIC, 0),
+        }
+    }
+
+    /// Whether every group that wants it must get it.
+    pub fn is_owed(&self) -> bool {
+        match self.kind {
+            Kind::Plain | Kind::Delayed(_) => self.acknowledged,
+            Kind::Half => self.word.decided == Some(Decision::Commit),
+        }
+    }
 }
 
 pub struct Model {
     pub promise: Promise,
+    pub kinds: Kinds,
     pub attempts: BTreeMap<u64, Attempt>,
     /// (topic, queue, queue offset) → id, for what must not change.
     kept: BTreeMap<(String, u32, u64), u64>,
@@ -108,6 +145,7 @@ impl Model {
     pub fn new(promise: Promise) -> Model {
         Model {
             promise,
+            kinds: Kinds::default(),
             attempts: BTreeMap::new(),
             kept: BTreeMap::new(),
             flushed: 0,
@@ -127,12 +165,28 @@ impl Model {
     }
 
     pub fn attempt(&mut self, topic: &str, queue_id: u32, body_len: usize, boot: Option<u64>) -> u64 {
+        self.attempt_kind(Kind::Plain, topic, queue_id, body_len, boot, |_| String::new())
+    }
+
+    /// Something is about to be sent; `properties` are made of the number that it gets.
+    pub fn attempt_kind(
+        &mut self,
+        kind: Kind,
+        topic: &str,
+        queue_id: u32,
+        body_len: usize,
+        boot: Option<u64>,
+        properties: impl FnOnce(u64) -> String,
+    ) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         let attempt = Attempt {
             topic: topic.to_owned(),
             queue_id,
+            kind,
             body_len,
+            properties: properties(id),
+            word: Word::default(),
             boot,
             place: None,
             acknowledged: false,
@@ -141,6 +195,11 @@ impl Model {
         };
         self.attempts.insert(id, attempt);
         id
+    }
+
+    /// The number of the next attempt.
+    pub fn next_id(&self) -> u64 {
+        self.next_id
     }
 
     fn get_mut(&mut self, id: u64) -> &mut Attempt {
@@ -168,10 +227,11 @@ impl Model {
 
     /// From now on this queue offset belongs to this message.
     fn keep(&mut self, id: u64, attempt: &Attempt, queue_offset: u64) {
-        if self.promise != Promise::Disk {
+        if self.promise != Promise::Disk || kinds::is_recreated(&attempt.topic) {
             return;
         }
-        let slot = (attempt.topic.clone(), attempt.queue_id, queue_offset);
+        let (topic, queue_id) = attempt.home();
+        let slot = (topic.to_owned(), queue_id, queue_offset);
         if let Some(other) = self.kept.insert(slot, id).filter(|other| *other != id) {
             self.violation(
                 QUEUE_OFFSETS,
@@ -185,43 +245,52 @@ impl Model {
 
     /// A consumer got this record.
     pub fn consumed(&mut self, record: &Found) -> Option<u64> {
-        let id = self.known(record, "a consumer got")?;
-        self.get_mut(id).seen = true;
-        let attempt = self.attempts[&id].clone();
-        self.keep(id, &attempt, record.queue_offset);
+        // Without SYNC_FLUSH an answer of before the crash may arrive after it.
+        let (id, role) = self.known(record, "a consumer got", self.promise == Promise::Disk)?;
+        if role == Role::First {
+            self.get_mut(id).seen = true;
+            let attempt = self.attempts[&id].clone();
+            self.keep(id, &attempt, record.queue_offset);
+        } else if self.attempts[&id].kind == Kind::Half && !self.attempts[&id].word.commit_asked {
+            self.violation(TIMED, format!("a consumer got message {id}, whose commit nobody has asked for"));
+        }
         Some(id)
     }
 
-    /// The attempt that `record` stems from, unless it stems from none.
-    fn known(&mut self, record: &Found, who: &str) -> Option<u64> {
+    /// The attempt that `record` stems from and whether it is what was sent or what the broker made of it, unless it
+    /// stems from none.
+    fn known(&mut self, record: &Found, who: &str, is_final: bool) -> Option<(u64, Role)> {
         let Some(id) = record.property("UNIQ_KEY").and_then(id_of).filter(|id| self.attempts.contains_key(id)) else {
             self.violation(INVENTED, format!("{who} a record that nobody sent: {}", brief(record)));
             return None;
         };
-        let attempt = self.attempts[&id].clone();
-        let same = attempt.topic == record.topic
-            && attempt.queue_id == record.queue_id
-            && record.body == body_of(id, attempt.body_len)
-            && record.flag == id as i32;
+        let attempt = &self.attempts[&id];
+        let is_home = attempt.home() == (&*record.topic, record.queue_id)
+            && (attempt.kind == Kind::Plain || kinds::is_first(record));
+        let role = if is_home { Role::First } else { Role::Copy };
+        let same = record.body == body_of(id, attempt.body_len)
+            && record.flag == id as i32
+            && (is_home || kinds::may_be_copy(attempt, record))
+            && kinds::properties_kept(&attempt.properties, record);
         if !same {
-            self.violation(
-                INVENTED,
-                format!(
-                    "{who} message {id} of {attempt:?} changed, at log offset {}: flag {}, {}{}",
-                    record.offset,
-                    record.flag,
-                    brief(record),
-                    first_difference(record, id, attempt.body_len)
-                ),
+            let difference = first_difference(record, id, attempt.body_len);
+            let text = format!(
+                "{who} message {id} of {attempt:?} changed, at log offset {}: flag {}, {}{difference}",
+                record.offset,
+                record.flag,
+                brief(record),
             );
-        } else if attempt.gone {
+            self.violation(INVENTED, text);
+        } else if is_home && attempt.gone && is_final {
             self.violation(
                 INVENTED,
                 format!("{who} message {id} again, which a recovery had lost, at log offset {}", record.offset),
             );
-        } else if attempt
-            .place
-            .is_some_and(|place| place.offset != record.offset || place.queue_offset != record.queue_offset)
+        } else if is_home
+            && !attempt.gone
+            && attempt
+                .place
+                .is_some_and(|place| place.offset != record.offset || place.queue_offset != record.queue_offset)
         {
             let place = attempt.place;
             self.violation(
@@ -229,7 +298,7 @@ impl Model {
                 format!("{who} message {id}, placed at {place:?}, at {}/{}", record.offset, record.queue_offset),
             );
         }
-        Some(id)
+        Some((id, role))
     }
 
     /// The store has recovered and says that its log ends at `end`: compares the files with what must be in them.
@@ -254,7 +323,7 @@ impl Model {
             // A log whose head was retired may begin a queue anywhere.
             let first = if log.records[0].offset == 0 { 0 } else { record.queue_offset };
             let expect = next.entry((&record.topic, record.queue_id)).or_insert(first);
-            if *expect != record.queue_offset {
+            if *expect != record.queue_offset && !kinds::is_recreated(&record.topic) {
                 let text = format!(
                     "{}/{} goes on with {} instead of {expect}",
                     record.topic, record.queue_id, record.queue_offset
@@ -263,7 +332,10 @@ impl Model {
             }
             *next.get_mut(&(record.topic.as_str(), record.queue_id)).expect("put there above") =
                 record.queue_offset + 1;
-            if let Some(id) = self.known(record, "recovery kept")
+            if kinds::is_op(record) {
+                continue;
+            }
+            if let Some((id, Role::First)) = self.known(record, "recovery kept", true)
                 && let Some(other) = found.insert(id, record)
             {
                 self.violation(
@@ -309,6 +381,7 @@ impl Model {
         for (invariant, text) in broken {
             self.violation(invariant, text);
         }
+        self.check_kinds(log, boot);
         if promise != Promise::Disk {
             // What the crash took is free to be given out anew.
             self.kept.clear();

@@ -78,6 +78,9 @@ impl Plan {
         };
         plan.draw_world(&mut dice.fork("world"));
         plan.draw_clients(&mut dice.fork("clients"));
+        if scene == Scene::Broker {
+            plan.draw_kinds(&mut dice.fork("kinds"));
+        }
         plan.draw_faults(&mut dice.fork("faults"));
         plan
     }
@@ -120,8 +123,10 @@ impl Plan {
     }
 
     fn draw_clients(&mut self, dice: &mut Dice) {
-        let producers = dice.within(1, 6);
-        let topics = dice.log_within(1, 12);
+        // The store alone bears more of them; here there are other clients, too.
+        let (producers_max, topics_max) = if self.scene == Scene::Store { (6, 12) } else { (3, 4) };
+        let producers = dice.within(1, producers_max);
+        let topics = dice.log_within(1, topics_max);
         let segment = self.get("segment_bytes", 64 << 10);
         for _ in 0..producers {
             let size_max = dice.log_within(16, 12 << 10).min(segment / 4);
@@ -143,6 +148,50 @@ impl Plan {
         for _ in 0..dice.within(1, 3) {
             self.clients
                 .push(Client::new("consumer", &[("topics", topics), ("gap_us", dice.log_within(100, 500_000))]));
+        }
+    }
+
+    /// Clients that do more than send and read; each kind is there in half of the runs.
+    fn draw_kinds(&mut self, dice: &mut Dice) {
+        let topics = self.clients.iter().map(|client| client.get("topics", 1)).max().unwrap_or(1);
+        let size_max = self.clients[0].get("size_max", 100);
+        self.set("retry_max", dice.within(1, 3));
+        self.set("flush_offsets_ms", dice.log_within(50, 5_000));
+        self.set("flush_delay_offset_ms", dice.log_within(50, 5_000));
+        for client in &mut self.clients {
+            if client.kind == "producer" && dice.coin() {
+                client.numbers.insert("delayed".to_owned(), dice.log_within(2, 60));
+            } else if client.kind == "consumer" && dice.below(4) == 0 {
+                client.numbers.insert("broadcast".to_owned(), 1);
+            }
+        }
+        let gap_us = |dice: &mut Dice| dice.log_within(1_000, 300_000);
+        if dice.coin() {
+            for _ in 0..dice.within(1, 2) {
+                let count = dice.log_within(5, 80);
+                let numbers = [("count", count), ("gap_us", gap_us(dice)), ("topics", topics), ("size_max", size_max)];
+                self.clients.push(Client::new("transactor", &numbers));
+            }
+        }
+        if dice.coin() {
+            for group in 0..dice.within(1, 2) {
+                let (filter, back) = (dice.below(5), dice.below(2));
+                for _ in 0..dice.within(1, 3) {
+                    let numbers = [("group", group), ("filter", filter), ("back", back), ("topics", topics)];
+                    self.clients.push(Client::new("member", &numbers));
+                }
+            }
+        }
+        if dice.coin() {
+            for _ in 0..dice.within(2, 3) {
+                self.clients.push(Client::new("locker", &[]));
+            }
+        }
+        if dice.coin() {
+            self.clients.push(Client::new("asker", &[("count", dice.log_within(3, 60)), ("gap_us", gap_us(dice))]));
+        }
+        if dice.coin() {
+            self.clients.push(Client::new("recreator", &[("count", dice.within(1, 12))]));
         }
     }
 

@@ -55,8 +55,11 @@ impl Bug {
     /// Where it can show.
     fn scene(self) -> Scene {
         match self {
-            Bug::Product(Plant::TopicNotAwaited | Plant::CommittedOneTooFar | Plant::WrongOpaque)
-            | Bug::World("WorldRenameIsNotAtomic", _) => Scene::Broker,
+            Bug::World("WorldRenameIsNotAtomic", _) => Scene::Broker,
+            Bug::Product(plant) if plant >= Plant::TopicNotAwaited => match plant {
+                Plant::FailedSyncRetried | Plant::ReputSkipsAfterTruncation => Scene::Store,
+                _ => Scene::Broker,
+            },
             _ => Scene::Store,
         }
     }

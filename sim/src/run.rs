@@ -5,7 +5,7 @@ use std::{
     future::Future,
     panic::{self, AssertUnwindSafe},
     sync::Once,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use madsim::{Config, runtime::Runtime};
@@ -40,21 +40,42 @@ pub fn panics() -> Vec<String> {
     PANICS.with(|panics| panics.borrow().clone().unwrap_or_default())
 }
 
+/// Processor time that this thread has used, as far as the system says.
+fn processor_time() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+}
+
 /// Runs `main` in a world of its own for at most `limit` of virtual time. `Err` is what the panics said.
 pub fn run<F>(seed: u64, limit: Duration, main: impl FnOnce() -> F + Send + 'static) -> Result<F::Output, String>
 where
     F: Future,
     F::Output: Send + 'static,
 {
+    run_timed(seed, limit, main).0
+}
+
+/// The same, with the processor time that it took.
+pub fn run_timed<F>(
+    seed: u64,
+    limit: Duration,
+    main: impl FnOnce() -> F + Send + 'static,
+) -> (Result<F::Output, String>, Duration)
+where
+    F: Future,
+    F::Output: Send + 'static,
+{
     install_hook();
     let body = move || {
+        let started = Instant::now();
         PANICS.with(|panics| *panics.borrow_mut() = Some(Vec::new()));
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
             let mut runtime = Runtime::with_seed_and_config(seed, Config::default());
             runtime.set_time_limit(limit);
             runtime.block_on(main())
         }));
-        outcome.map_err(|_| panics().join("\n"))
+        let busy = processor_time().unwrap_or_else(|| started.elapsed());
+        (outcome.map_err(|_| panics().join("\n")), busy)
     };
     let thread = std::thread::Builder::new().name(format!("seed {seed}")).spawn(body).expect("a thread can be started");
     thread.join().expect("the run's panics are caught inside")

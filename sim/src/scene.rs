@@ -39,6 +39,8 @@ pub struct Outcome {
     pub checked: u64,
     /// The last events, only of a failed run.
     pub tail: String,
+    /// Processor time.
+    pub busy: Duration,
 }
 
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -152,6 +154,7 @@ pub fn outcome(world: &World, model: &Mutex<Model>, crashes: u64, power_losses: 
         power_losses,
         acknowledged: model.acknowledged,
         checked: model.checked,
+        busy: Duration::ZERO,
         tail: if model.violations.is_empty() { String::new() } else { world.trace.tail() },
     }
 }

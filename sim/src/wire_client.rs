@@ -1,12 +1,16 @@
 //! A client's end of the remoting protocol, as plain as can be: requests out, answers by opaque, everything that comes
 //! without having been asked for noticed. Knows frames and commands, not what they mean.
 
-use std::{collections::BTreeMap, collections::BTreeSet, io, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
+    time::Duration,
+};
 
 use keelmq::{
     env::{Env, Stream, timeout},
     protocol::{
-        command::{self, Call, Serialization},
+        command::{self, Call, Response, Serialization},
         frame,
     },
 };
@@ -29,6 +33,23 @@ impl Answer {
     }
 }
 
+/// A request that came from the peer.
+#[derive(Clone, Debug)]
+pub struct Pushed {
+    pub code: i32,
+    opaque: i32,
+    serialization: Serialization,
+    is_oneway: bool,
+    pub fields: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Pushed {
+    pub fn number(&self, name: &str) -> Option<i64> {
+        self.fields.get(name).and_then(|value| value.parse().ok())
+    }
+}
+
 pub struct WireClient {
     stream: Box<dyn Stream>,
     input: Vec<u8>,
@@ -38,8 +59,8 @@ pub struct WireClient {
     serialization: Serialization,
     /// What the peer did wrong, for the model.
     pub wrong: Vec<String>,
-    /// Requests that came from the peer.
-    pub pushed: Vec<i32>,
+    /// Requests that came from the peer and were not looked at yet.
+    pub pushed: VecDeque<Pushed>,
 }
 
 impl WireClient {
@@ -53,8 +74,19 @@ impl WireClient {
             open: BTreeSet::new(),
             serialization,
             wrong: Vec::new(),
-            pushed: Vec::new(),
+            pushed: VecDeque::new(),
         })
+    }
+
+    /// Sends a request that gets no answer.
+    pub async fn oneway(&mut self, env: &Env, call: &Call) -> io::Result<()> {
+        let mut out = Vec::new();
+        command::encode_call(call, self.next_opaque, true, self.serialization, &mut out);
+        self.next_opaque += 1;
+        match timeout(&*env.clock, Duration::from_secs(3), self.stream.write_all(&out)).await {
+            Ok(written) => written,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     pub async fn call(&mut self, env: &Env, call: Call, limit: Duration) -> io::Result<Option<Answer>> {
@@ -97,13 +129,18 @@ impl WireClient {
             if let Some(found) = self.take_frame()? {
                 return Ok(found);
             }
-            let mut buffer = [0; 4096];
-            let count = self.stream.read(&mut buffer).await?;
-            if count == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            self.input.extend_from_slice(&buffer[..count]);
+            self.read_more().await?;
         }
+    }
+
+    async fn read_more(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 4096];
+        let count = self.stream.read(&mut buffer).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.input.extend_from_slice(&buffer[..count]);
+        Ok(())
     }
 
     /// The next answer among the bytes read.
@@ -134,7 +171,14 @@ impl WireClient {
                 };
                 (decoded.opaque, answer)
             });
-            let code = decoded.code;
+            let pushed = found.is_none().then(|| Pushed {
+                code: decoded.code,
+                opaque: decoded.opaque,
+                serialization: decoded.serialization,
+                is_oneway: decoded.is_oneway(),
+                fields: decoded.fields.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+                body: decoded.body.to_vec(),
+            });
             drop(decoded);
             self.input.drain(..size);
             match found {
@@ -142,8 +186,41 @@ impl WireClient {
                 Some((opaque, _)) => {
                     self.wrong.push(format!("an answer to {opaque}, which was not asked or was answered before"))
                 }
-                None => self.pushed.push(code),
+                None => self.pushed.extend(pushed),
             }
+        }
+    }
+
+    /// Whatever comes within `limit`: the next request of the peer.
+    pub async fn next_push(&mut self, env: &Env, limit: Duration) -> io::Result<Option<Pushed>> {
+        if let Some(pushed) = self.pushed.pop_front() {
+            return Ok(Some(pushed));
+        }
+        let coming = async {
+            loop {
+                self.take_frame()?;
+                if let Some(pushed) = self.pushed.pop_front() {
+                    return Ok(pushed);
+                }
+                self.read_more().await?;
+            }
+        };
+        match timeout(&*env.clock, limit, coming).await {
+            Ok(outcome) => outcome.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Answers a request of the peer with success.
+    pub async fn answer(&mut self, env: &Env, pushed: &Pushed) -> io::Result<()> {
+        if pushed.is_oneway {
+            return Ok(());
+        }
+        let mut out = Vec::new();
+        command::encode_response(&Response::success(), pushed.opaque, pushed.serialization, &mut out);
+        match timeout(&*env.clock, Duration::from_secs(3), self.stream.write_all(&out)).await {
+            Ok(written) => written,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 }

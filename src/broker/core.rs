@@ -89,7 +89,7 @@ impl Core {
             delay,
             transactions,
             clients: Clients::new(config.clients_max),
-            locks: QueueLocks::new(config.queue_locks_max),
+            locks: QueueLocks::new(config.queue_locks_max, Duration::from_millis(config.queue_lock_life_ms)),
             stats: Arc::new(Stats::new(env.clock.clone(), config.stats_keys_max)),
             hold: Arc::new(Hold::new(config.held_pulls_max)),
             registration,

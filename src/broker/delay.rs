@@ -112,7 +112,8 @@ impl Delay {
     pub fn offsets(&self) -> BTreeMap<i32, i64> {
         let next = |level: &Level| level.next.load(Ordering::SeqCst) as i64;
         let used = self.levels.iter().enumerate().filter(|(_, level)| next(level) > 0);
-        used.map(|(index, level)| (index as i32 + 1, next(level))).collect()
+        let ahead = i64::from(plant!(DelayOffsetAhead));
+        used.map(|(index, level)| (index as i32 + 1, next(level) + ahead)).collect()
     }
 
     /// A message arrived somewhere.
@@ -229,7 +230,8 @@ async fn turn(
     }
     level.is_idle.store(false, Ordering::SeqCst);
     for unit in units {
-        let wait_ms = wait_ms(unit.tags_code, level.delay_ms, clock.wall_ms());
+        let early_ms = if plant!(DelayedTooEarly) { level.delay_ms / 2 } else { 0 };
+        let wait_ms = wait_ms(unit.tags_code - early_ms, level.delay_ms, clock.wall_ms());
         if wait_ms > 0 {
             return Ok(Some(wait_ms));
         }

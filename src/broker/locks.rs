@@ -1,5 +1,5 @@
 //! Queues locked by orderly consumers: while one client of a group holds a queue, no other of the group gets it.
-//! (RebalanceLockManager; a lock that is not renewed within 60 s is free again.)
+//! (RebalanceLockManager; a lock that is not renewed within 60 s, queueLockLifeMs, is free again.)
 
 use std::{
     collections::BTreeMap,
@@ -9,12 +9,11 @@ use std::{
 
 use crate::protocol::body::MessageQueue;
 
-/// rocketmq.broker.rebalance.lockMaxLiveTime
-pub const LOCK_LIFE: Duration = Duration::from_secs(60);
-
 pub struct QueueLocks {
     locks: Mutex<BTreeMap<String, BTreeMap<MessageQueue, Lock>>>,
     locks_max: usize,
+    /// rocketmq.broker.rebalance.lockMaxLiveTime
+    life: Duration,
 }
 
 struct Lock {
@@ -23,14 +22,14 @@ struct Lock {
 }
 
 impl Lock {
-    fn is_expired(&self, now: Duration) -> bool {
-        now.saturating_sub(self.renewed) > LOCK_LIFE
+    fn is_expired(&self, now: Duration, life: Duration) -> bool {
+        now.saturating_sub(self.renewed) > life && !plant!(LockNotExpired)
     }
 }
 
 impl QueueLocks {
-    pub fn new(locks_max: usize) -> Self {
-        QueueLocks { locks: Mutex::default(), locks_max }
+    pub fn new(locks_max: usize, life: Duration) -> Self {
+        QueueLocks { locks: Mutex::default(), locks_max, life }
     }
 
     /// Locks what is free or the client's already, and returns those.
@@ -42,7 +41,9 @@ impl QueueLocks {
         for queue in queues {
             match locks.get_mut(queue) {
                 Some(lock) if lock.client == client => lock.renewed = now,
-                Some(lock) if lock.is_expired(now) => *lock = Lock { client: client.to_owned(), renewed: now },
+                Some(lock) if lock.is_expired(now, self.life) => {
+                    *lock = Lock { client: client.to_owned(), renewed: now }
+                }
                 Some(_) => continue,
                 None if free == 0 => continue,
                 None => {
@@ -59,7 +60,7 @@ impl QueueLocks {
         let mut groups = self.held();
         let Some(locks) = groups.get_mut(group) else { return };
         for queue in queues {
-            if locks.get(queue).is_some_and(|lock| lock.client == client) {
+            if locks.get(queue).is_some_and(|lock| lock.client == client) && !plant!(LockTableSurvivesOwner) {
                 locks.remove(queue);
             }
         }
@@ -72,7 +73,7 @@ impl QueueLocks {
     pub fn sweep(&self, now: Duration) {
         let mut groups = self.held();
         groups.retain(|_, locks| {
-            locks.retain(|_, lock| !lock.is_expired(now));
+            locks.retain(|_, lock| !lock.is_expired(now, self.life));
             !locks.is_empty()
         });
     }
@@ -88,7 +89,7 @@ mod tests {
 
     #[test]
     fn one_holder_at_a_time_until_it_expires() {
-        let locks = QueueLocks::new(100);
+        let locks = QueueLocks::new(100, Duration::from_secs(60));
         let queue = |id| MessageQueue { broker_name: "b".into(), queue_id: id, topic: "t".into() };
         let at = Duration::from_secs;
         assert_eq!(locks.lock("g", "one", &[queue(0), queue(1)], at(0)).len(), 2);

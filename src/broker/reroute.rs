@@ -50,7 +50,7 @@ impl Draft<'_> {
 
     /// A half waits in the half topic, as a message of no transaction: so it gets a place in that topic's queue.
     pub fn reroute_half(&mut self) {
-        if is_half(&self.properties) {
+        if is_half(&self.properties) && !plant!(HalfShownToConsumers) {
             self.send_to(HALF_TOPIC, 0);
             // Only the broker says which transaction a half is of; a message that is sent on may carry another's.
             self.properties.remove(name::PREPARED_QUEUE_OFFSET);

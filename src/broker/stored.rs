@@ -24,6 +24,9 @@ pub fn of_send<'a>(properties: Option<&'a str>, cluster: &str) -> (Properties<'a
 pub fn of_send_back<'r>(record: &Record<'r>, level: i32) -> Properties<'r> {
     let message = &record.message;
     let mut properties = Properties::parse(message.properties);
+    if plant!(RetryLosesProperty) {
+        properties.remove(name::KEYS);
+    }
     if properties.get(name::RETRY_TOPIC).is_none() {
         properties.set(name::RETRY_TOPIC, message.topic);
     }

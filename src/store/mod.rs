@@ -113,7 +113,7 @@ impl MessageStore {
         let mut recovered = Recovered { clean, log_begin, ..Recovered::default() };
         let (end, last_store_timestamp) =
             recovery::replay(&segments, &checkpoint, begin, config.check_crc, &dispatcher, &mut recovered)?;
-        if let Some(index) = &index {
+        if let Some(index) = index.as_ref().filter(|_| !plant!(IndexAheadOfLog)) {
             index.truncate(end).map_err(OpenError::io("cannot cut the index of", &index_root))?;
         }
         let wipe = !clean || dropped || checkpoint.known.is_none_or(|known| known.flushed != end);
@@ -148,7 +148,8 @@ impl MessageStore {
             log.set_next_queue_offset(&queue.topic, queue.id, next);
         }
         let flush = Flush::new(log.clone(), env.clock.clone(), config.clone());
-        let reput = Reput::new(log.segments.clone(), dispatcher, flush.readable().clone(), end, last_store_timestamp);
+        let from = end + u64::from(plant!(ReputSkipsAfterTruncation) && wipe);
+        let reput = Reput::new(log.segments.clone(), dispatcher, flush.readable().clone(), from, last_store_timestamp);
         let mut checkpoint = checkpoint;
         // Everything up to the end was synced just now; queues and index only up to where they were.
         let derived = checkpoint.known.map_or(log_begin, |known| known.derived).min(end);
@@ -421,6 +422,7 @@ fn open_index(
     let shape = Shape { slots: config.index_slots, entries: config.index_entries };
     let trust = match (clean, checkpoint.known) {
         (true, _) => Trust::All,
+        (false, _) if plant!(IndexAheadOfLog) => Trust::All,
         (false, Some(_)) => Trust::Below(begin),
         (false, None) => Trust::Perhaps(begin),
     };

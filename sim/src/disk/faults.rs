@@ -44,6 +44,7 @@ pub struct Lies {
     pub new_file_is_dirty: bool,
     pub sync_forgets_last_page: bool,
     pub rename_is_not_atomic: bool,
+    pub stale_handle_writes: bool,
 }
 
 impl Lies {
@@ -53,13 +54,15 @@ impl Lies {
         new_file_is_dirty: false,
         sync_forgets_last_page: false,
         rename_is_not_atomic: false,
+        stale_handle_writes: false,
     };
-    pub const ALL: [(&str, Lies); 5] = [
+    pub const ALL: [(&str, Lies); 6] = [
         ("WorldSyncDoesNothing", Lies { sync_does_nothing: true, ..Lies::NONE }),
         ("WorldSyncDirDoesNothing", Lies { sync_dir_does_nothing: true, ..Lies::NONE }),
         ("WorldNewFileIsDirty", Lies { new_file_is_dirty: true, ..Lies::NONE }),
         ("WorldSyncForgetsLastPage", Lies { sync_forgets_last_page: true, ..Lies::NONE }),
         ("WorldRenameIsNotAtomic", Lies { rename_is_not_atomic: true, ..Lies::NONE }),
+        ("WorldStaleHandleWrites", Lies { stale_handle_writes: true, ..Lies::NONE }),
     ];
 
     pub fn planted() -> Lies {

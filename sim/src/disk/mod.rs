@@ -61,6 +61,8 @@ pub struct Disk {
     pub quota: u64,
     /// How many operations failed because a fault said so.
     pub injected: u64,
+    /// Lie: the last write, the epoch in which it was made, and how many writes of a later one it waits for.
+    stale: Option<(u64, u32, Inode, u64, Vec<u8>)>,
     dice: Dice,
     trace: Trace,
 }
@@ -89,6 +91,7 @@ impl Disk {
             lies: Lies::planted(),
             quota: u64::MAX / 2,
             injected: 0,
+            stale: None,
             dice,
             trace,
         }
@@ -330,7 +333,25 @@ impl Disk {
         }
         file.dirty.extend(pages_of(&(at..at + len)));
         self.maybe_write_back(inode);
+        if self.lies.stale_handle_writes {
+            self.write_stale(inode, at, parts);
+        }
         Ok(())
+    }
+
+    /// The lie: the last write of a process that is dead happens once more while its successor writes.
+    fn write_stale(&mut self, inode: Inode, at: u64, parts: &[&[u8]]) {
+        match self.stale.take() {
+            Some((epoch, waits, whose, position, bytes)) if epoch < self.epoch => {
+                if waits > 0 {
+                    self.stale = Some((epoch, waits - 1, whose, position, bytes));
+                } else if let Some(file) = self.files.get_mut(&whose) {
+                    file.seen.write(position, &bytes);
+                    file.dirty.extend(pages_of(&(position..position + bytes.len() as u64)));
+                }
+            }
+            _ => self.stale = Some((self.epoch, 12, inode, at, parts.concat())),
+        }
     }
 
     pub fn zero(&mut self, inode: Inode, range: Range<u64>) -> io::Result<()> {

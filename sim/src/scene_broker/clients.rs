@@ -2,14 +2,14 @@
 
 use super::*;
 
-/// The broker's address, as the name server tells it.
-async fn route(env: &Env, topic: &str) -> Option<String> {
+/// The brokers' addresses, as the name server tells them.
+pub(super) async fn route(env: &Env, topic: &str) -> Option<Vec<String>> {
     let mut wire = WireClient::connect(env, NAMES, Serialization::Json).await.ok()?;
     let mut call = Call::new(request::GET_ROUTEINFO_BY_TOPIC);
     GetRouteInfo { topic: Some(topic), accept_standard_json_only: false }.write(&mut call.fields);
     let answer = wire.call(env, call, Duration::from_secs(3)).await.ok()??;
     let route = TopicRouteData::decode(&answer.body).ok()?;
-    route.broker_datas.first()?.broker_addrs.get(&0).cloned()
+    route.broker_datas.iter().filter_map(|broker| broker.broker_addrs.get(&0).cloned()).collect::<Vec<_>>().into()
 }
 
 /// One client of its own: finds the broker, sends, is acknowledged.
@@ -18,8 +18,9 @@ pub(super) fn last_client(run: Arc<Run>) -> impl FnOnce(Env) -> keelmq::env::Box
         Box::pin(async move {
             let mut dice = Dice::new(run.plan.seed, "last client");
             loop {
-                if let Some(address) = route(&env, "TBW102").await
-                    && let Ok(mut wire) = WireClient::connect(&env, &address, Serialization::Json).await
+                if let Some(addresses) = route(&env, "TBW102").await
+                    && let Some(address) = addresses.iter().find(|address| *address == BROKER)
+                    && let Ok(mut wire) = WireClient::connect(&env, address, Serialization::Json).await
                 {
                     let boot = run.broker.boots();
                     if send(&env, &run, &mut wire, boot, &mut dice, "T0", 0, &[33]).await {
@@ -32,9 +33,114 @@ pub(super) fn last_client(run: Arc<Run>) -> impl FnOnce(Env) -> keelmq::env::Box
     }
 }
 
-/// Sends messages at once, each its own request. True if all were acknowledged.
+/// What a message of this scene says of itself.
+pub(super) fn properties_of(id: u64, kind: Kind, group: &str) -> String {
+    let (key, tag, own) = (key_of(id), kinds::tag_of(id), kinds::own_of(id));
+    let mut text = format!("UNIQ_KEY\u{1}{key}\u{2}TAGS\u{1}{tag}\u{2}KEYS\u{1}key{id}\u{2}own\u{1}{own}\u{2}");
+    match kind {
+        Kind::Plain => {}
+        Kind::Delayed(level) => text += &format!("DELAY\u{1}{level}\u{2}"),
+        Kind::Half => text += &format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{group}\u{2}"),
+    }
+    text
+}
+
+/// Where messages of one send go.
+#[derive(Clone, Copy)]
+pub(super) struct Whereto<'a> {
+    pub group: &'a str,
+    pub topic: &'a str,
+    pub queue_id: u32,
+}
+
+/// A send (V1 or V2, by coin).
+pub(super) fn send_call(
+    dice: &mut Dice,
+    to: Whereto<'_>,
+    id: u64,
+    kind: Kind,
+    properties: &str,
+    body: Vec<u8>,
+) -> Call {
+    let header = SendMessage {
+        producer_group: to.group,
+        topic: to.topic,
+        default_topic: "TBW102",
+        default_topic_queue_nums: QUEUES as i32,
+        queue_id: to.queue_id as i32,
+        sys_flag: if kind == Kind::Half { 4 } else { 0 },
+        born_timestamp: 1_700_000_000_000,
+        flag: id as i32,
+        properties: Some(properties),
+        reconsume_times: Some(0),
+        unit_mode: false,
+        batch: false,
+        max_reconsume_times: None,
+        broker_name: None,
+    };
+    let v2 = dice.coin();
+    let mut call = Call::new(if v2 { request::SEND_MESSAGE_V2 } else { request::SEND_MESSAGE });
+    if v2 {
+        header.write_v2(&mut call.fields)
+    } else {
+        header.write_v1(&mut call.fields)
+    }
+    call.with_body(body)
+}
+
+/// Sends messages at once, each its own request. Those that were acknowledged, with what was answered; `None` for the
+/// answers when the connection was lost.
+pub(super) async fn send_kinds(
+    env: &Env,
+    run: &Arc<Run>,
+    wire: &mut WireClient,
+    boot: u64,
+    dice: &mut Dice,
+    to: Whereto<'_>,
+    what: &[(Kind, usize)],
+) -> Option<Vec<(u64, Answer)>> {
+    let mut ids = Vec::new();
+    let mut calls = Vec::new();
+    for (kind, len) in what {
+        let id = lock(&run.model)
+            .attempt_kind(*kind, to.topic, to.queue_id, *len, Some(boot), |id| properties_of(id, *kind, to.group));
+        let properties = properties_of(id, *kind, to.group);
+        calls.push(send_call(dice, to, id, *kind, &properties, body_of(id, *len)));
+        ids.push(id);
+    }
+    let limit = Duration::from_millis(dice.within(300, 3_000));
+    let answers = wire.call_all(env, &calls, limit).await;
+    note_wrong(run, wire);
+    let Ok(answers) = answers else {
+        run.trace.sometimes("producer: connection lost in a send");
+        return None;
+    };
+    let mut accepted = Vec::new();
+    for (id, answer) in ids.into_iter().zip(answers) {
+        match answer {
+            Some(answer) if answer.code == response::SUCCESS => {
+                acknowledged(run, boot, id, &answer, 0);
+                accepted.push((id, answer));
+            }
+            answer => note_refusal(run, answer.as_ref()),
+        }
+    }
+    Some(accepted)
+}
+
+fn note_refusal(run: &Run, answer: Option<&Answer>) {
+    run.trace.sometimes(match answer.map(|answer| answer.code) {
+        Some(response::FLUSH_DISK_TIMEOUT) => "producer: told of a slow sync",
+        Some(response::SYSTEM_BUSY) => "producer: told busy",
+        Some(response::SERVICE_NOT_AVAILABLE) => "producer: told unavailable",
+        Some(_) => "producer: refused",
+        None => "producer: no answer in time",
+    });
+}
+
+/// Sends messages at once, plain ones unless `delayed` says otherwise. True if all were acknowledged.
 #[allow(clippy::too_many_arguments)]
-async fn send(
+pub(super) async fn send(
     env: &Env,
     run: &Arc<Run>,
     wire: &mut WireClient,
@@ -44,79 +150,81 @@ async fn send(
     queue_id: u32,
     lengths: &[usize],
 ) -> bool {
-    let mut ids = Vec::new();
-    let mut calls = Vec::new();
-    for len in lengths {
-        let id = lock(&run.model).attempt(topic, queue_id, *len, Some(boot));
-        let properties = format!("UNIQ_KEY\u{1}{}\u{2}TAGS\u{1}tag{}\u{2}", key_of(id), id % 5);
-        let header = SendMessage {
-            producer_group: "P",
-            topic,
-            default_topic: "TBW102",
-            default_topic_queue_nums: QUEUES as i32,
-            queue_id: queue_id as i32,
-            sys_flag: 0,
-            born_timestamp: 1_700_000_000_000,
-            flag: id as i32,
-            properties: Some(&properties),
-            reconsume_times: Some(0),
-            unit_mode: false,
-            batch: false,
-            max_reconsume_times: None,
-            broker_name: None,
-        };
-        let v2 = dice.coin();
-        let mut call = Call::new(if v2 { request::SEND_MESSAGE_V2 } else { request::SEND_MESSAGE });
-        if v2 {
-            header.write_v2(&mut call.fields)
-        } else {
-            header.write_v1(&mut call.fields)
-        }
-        calls.push(call.with_body(body_of(id, *len)));
-        ids.push(id);
-    }
-    let limit = Duration::from_millis(dice.within(300, 3_000));
-    let answers = wire.call_all(env, &calls, limit).await;
-    note_wrong(run, wire);
-    let Ok(answers) = answers else {
-        run.trace.sometimes("producer: connection lost in a send");
-        return false;
-    };
-    let mut all = true;
-    for (id, answer) in ids.into_iter().zip(answers) {
-        match answer {
-            Some(answer) if answer.code == response::SUCCESS => acknowledged(run, boot, id, &answer),
-            Some(answer) => {
-                all = false;
-                run.trace.sometimes(match answer.code {
-                    response::FLUSH_DISK_TIMEOUT => "producer: told of a slow sync",
-                    response::SYSTEM_BUSY => "producer: told busy",
-                    response::SERVICE_NOT_AVAILABLE => "producer: told unavailable",
-                    _ => "producer: refused",
-                });
-            }
-            None => {
-                all = false;
-                run.trace.sometimes("producer: no answer in time");
-            }
-        }
-    }
-    all
+    let what: Vec<_> = lengths.iter().map(|len| (Kind::Plain, *len)).collect();
+    let to = Whereto { group: "P", topic, queue_id };
+    send_kinds(env, run, wire, boot, dice, to, &what).await.is_some_and(|accepted| accepted.len() == lengths.len())
 }
 
-fn note_wrong(run: &Run, wire: &mut WireClient) {
+/// Sends a batch: one request, all or nothing.
+async fn send_batch(
+    env: &Env,
+    run: &Arc<Run>,
+    wire: &mut WireClient,
+    boot: u64,
+    dice: &mut Dice,
+    to: Whereto<'_>,
+    lengths: &[usize],
+) -> bool {
+    let mut body = Vec::new();
+    let mut ids = Vec::new();
+    for len in lengths {
+        let properties = |id| properties_of(id, Kind::Plain, to.group);
+        let id = lock(&run.model).attempt_kind(Kind::Plain, to.topic, to.queue_id, *len, Some(boot), properties);
+        let (content, text) = (body_of(id, *len), properties(id));
+        batch::BatchItem { flag: id as i32, body: &content, properties: text.as_bytes() }.encode(&mut body);
+        ids.push(id);
+    }
+    let header = SendMessage {
+        producer_group: to.group,
+        topic: to.topic,
+        default_topic: "TBW102",
+        default_topic_queue_nums: QUEUES as i32,
+        queue_id: to.queue_id as i32,
+        sys_flag: 0,
+        born_timestamp: 1_700_000_000_000,
+        flag: 0,
+        properties: None,
+        reconsume_times: Some(0),
+        unit_mode: false,
+        batch: true,
+        max_reconsume_times: None,
+        broker_name: None,
+    };
+    let mut call = Call::new(request::SEND_BATCH_MESSAGE).with_body(body);
+    header.write_v2(&mut call.fields);
+    let answer = wire.call(env, call, Duration::from_millis(dice.within(300, 3_000))).await;
+    note_wrong(run, wire);
+    match answer {
+        Ok(Some(answer)) if answer.code == response::SUCCESS => {
+            for (at, id) in ids.iter().enumerate() {
+                acknowledged(run, boot, *id, &answer, at);
+            }
+            run.trace.sometimes("producer: a batch was taken");
+            true
+        }
+        Ok(answer) => {
+            note_refusal(run, answer.as_ref());
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+pub(super) fn note_wrong(run: &Run, wire: &mut WireClient) {
     for wrong in wire.wrong.drain(..) {
         lock(&run.model).violation(ANSWERED, wrong);
     }
 }
 
-fn acknowledged(run: &Run, boot: u64, id: u64, answer: &Answer) {
-    let offset = answer.fields.get("msgId").and_then(|text| OffsetMessageId::parse(text)).map(|id| id.offset.0);
+/// `at` counts the messages of a batch, whose answer names all of them.
+pub(super) fn acknowledged(run: &Run, boot: u64, id: u64, answer: &Answer, at: usize) {
+    let ids = answer.fields.get("msgId").map(String::as_str).unwrap_or_default();
+    let offset = ids.split(',').nth(at).and_then(OffsetMessageId::parse).map(|id| id.offset.0);
     let (Some(offset), Some(queue_offset)) = (offset, answer.number("queueOffset")) else {
         lock(&run.model).violation(ANSWERED, format!("message {id} is acknowledged without a place: {answer:?}"));
         return;
     };
-    let mut place = Place { offset, end: offset + 1, queue_offset: queue_offset as u64 };
+    let mut place = Place { offset, end: offset + 1, queue_offset: queue_offset as u64 + at as u64 };
     let mut model = lock(&run.model);
     // While the boot that answered lives, its files must have the record; later the next recovery says so.
     if run.broker.boots() == boot && run.broker.is_alive() && model.promise != Promise::Memory {
@@ -148,7 +256,7 @@ fn acknowledged(run: &Run, boot: u64, id: u64, answer: &Answer) {
     }
 }
 
-fn serialization(index: usize) -> Serialization {
+pub(super) fn serialization(index: usize) -> Serialization {
     if index % 3 == 2 { Serialization::Binary } else { Serialization::Json }
 }
 
@@ -170,7 +278,20 @@ pub(super) async fn produce(env: &Env, run: &Arc<Run>, index: usize) {
             let most = client.get("size_max", 100);
             let lengths: Vec<usize> = (0..count).map(|_| dice.within(0, most) as usize).collect();
             left -= count;
-            if !send(env, run, &mut wire, boot, &mut dice, &topic, queue_id, &lengths).await && dice.coin() {
+            let to = Whereto { group: "P", topic: &topic, queue_id };
+            let sent = if count > 1 && client.get("batch_max", 1) > 1 && dice.coin() {
+                send_batch(env, run, &mut wire, boot, &mut dice, to, &lengths).await
+            } else {
+                let delayed = client.get("delayed", 0);
+                let mut kind = || match dice.below(100) < delayed {
+                    true => Kind::Delayed(dice.within(1, LEVELS) as u32),
+                    false => Kind::Plain,
+                };
+                let what: Vec<_> = lengths.iter().map(|len| (kind(), *len)).collect();
+                let accepted = send_kinds(env, run, &mut wire, boot, &mut dice, to, &what).await;
+                accepted.is_some_and(|accepted| accepted.len() == what.len())
+            };
+            if !sent && dice.coin() {
                 env.clock.sleep(Duration::from_millis(dice.within(50, 500))).await;
                 continue 'connect;
             }
@@ -178,24 +299,21 @@ pub(super) async fn produce(env: &Env, run: &Arc<Run>, index: usize) {
     }
 }
 
-fn heartbeat(index: usize, topics: u64) -> Call {
-    let subscriptions = (0..topics).map(|topic| SubscriptionData {
-        class_filter_mode: false,
-        code_set: BTreeSet::new(),
-        expression_type: Some("TAG".into()),
-        sub_string: "*".into(),
-        sub_version: 1,
-        tags_set: BTreeSet::new(),
-        topic: format!("T{topic}"),
-    });
+/// A heartbeat of a client that consumes.
+pub(super) fn heartbeat(
+    client_id: &str,
+    group: &str,
+    model: MessageModel,
+    subscriptions: Vec<SubscriptionData>,
+) -> Call {
     let data = HeartbeatData {
-        client_id: Some(format!("10.0.0.3@{index}")),
+        client_id: Some(client_id.to_owned()),
         consumer_data_set: vec![ConsumerData {
             consume_from_where: ConsumeFromWhere::FirstOffset,
             consume_type: ConsumeType::Passively,
-            group_name: format!("G{index}"),
-            message_model: MessageModel::Clustering,
-            subscription_data_set: subscriptions.collect(),
+            group_name: group.to_owned(),
+            message_model: model,
+            subscription_data_set: subscriptions,
             unit_mode: false,
         }],
         heartbeat_fingerprint: None,
@@ -205,24 +323,55 @@ fn heartbeat(index: usize, topics: u64) -> Call {
     Call::new(request::HEART_BEAT).with_body(data.encode())
 }
 
+pub(super) fn subscription(topic: &str, kind: &str, expression: &str) -> SubscriptionData {
+    SubscriptionData {
+        class_filter_mode: false,
+        code_set: BTreeSet::new(),
+        expression_type: Some(kind.to_owned()),
+        sub_string: expression.to_owned(),
+        sub_version: 1,
+        tags_set: BTreeSet::new(),
+        topic: topic.to_owned(),
+    }
+}
+
+/// A heartbeat of a client that only produces.
+pub(super) fn producer_heartbeat(client_id: &str, group: &str) -> Call {
+    let data = HeartbeatData {
+        client_id: Some(client_id.to_owned()),
+        consumer_data_set: Vec::new(),
+        heartbeat_fingerprint: None,
+        producer_data_set: vec![ProducerData { group_name: group.to_owned() }],
+        without_sub: None,
+    };
+    Call::new(request::HEART_BEAT).with_body(data.encode())
+}
+
 /// One member of its own group: reads every queue of its topics.
 pub(super) async fn consume(env: &Env, run: &Arc<Run>, index: usize) {
     let client = &run.plan.clients[index];
     let topics = client.get("topics", 1);
-    let group = format!("G{index}");
-    lock(&run.groups).insert(index, BTreeSet::new());
+    let is_broadcast = client.get("broadcast", 0) == 1;
+    // The members of a group that broadcasts each get everything.
+    let group = if is_broadcast { "B".to_owned() } else { format!("G{index}") };
+    lock(&run.groups).insert(format!("G{index}"), Group::new(topics));
     let mut dice = Dice::new(run.plan.seed, &format!("client {index}"));
     let mut next: BTreeMap<(u64, u64), i64> = BTreeMap::new();
+    let mut last_boot = 0;
     loop {
         let Ok(mut wire) = WireClient::connect(env, BROKER, serialization(index)).await else {
             env.clock.sleep(Duration::from_millis(dice.within(50, 1_000))).await;
             continue;
         };
-        if dice.coin() {
+        if !is_broadcast && dice.coin() {
             // As if the process were new: from what was committed.
             next.clear();
         }
-        let lost = consume_connected(env, run, index, &group, topics, &mut wire, &mut next, &mut dice).await;
+        let boot = run.broker.boots();
+        if std::mem::replace(&mut last_boot, boot) == boot {
+            lock(&run.model).kinds.commits.reconnected(&group, boot);
+        }
+        let lost = consume_connected(env, run, index, &group, topics, boot, &mut wire, &mut next, &mut dice).await;
         note_wrong(run, &mut wire);
         if lost.is_none() {
             run.trace.sometimes("consumer: connection lost");
@@ -239,12 +388,17 @@ async fn consume_connected(
     index: usize,
     group: &str,
     topics: u64,
+    boot: u64,
     wire: &mut WireClient,
     next: &mut BTreeMap<(u64, u64), i64>,
     dice: &mut Dice,
 ) -> Option<()> {
-    const WAIT: Duration = Duration::from_secs(3);
-    wire.call(env, heartbeat(index, topics), WAIT).await.ok()??;
+    let is_broadcast = run.plan.clients[index].get("broadcast", 0) == 1;
+    let model = if is_broadcast { MessageModel::Broadcasting } else { MessageModel::Clustering };
+    let subscriptions = (0..topics).map(|topic| subscription(&format!("T{topic}"), "TAG", "*")).collect();
+    let me = format!("10.0.0.3@{index}");
+    wire.call(env, heartbeat(&me, group, model, subscriptions), WAIT).await.ok()??;
+    let own = format!("G{index}");
     loop {
         let mut got = false;
         for topic in 0..topics {
@@ -252,6 +406,7 @@ async fn consume_connected(
                 let name = format!("T{topic}");
                 let offset = match next.get(&(topic, queue)) {
                     Some(offset) => *offset,
+                    None if is_broadcast => 0,
                     None => {
                         let mut call = Call::new(request::QUERY_CONSUMER_OFFSET);
                         QueryConsumerOffset {
@@ -262,9 +417,19 @@ async fn consume_connected(
                         }
                         .write(&mut call.fields);
                         let answer = wire.call(env, call, WAIT).await.ok()??;
-                        if answer.code == response::SUCCESS { answer.number("offset").unwrap_or(0).max(0) } else { 0 }
+                        let known = answer.number("offset").filter(|_| answer.code == response::SUCCESS).unwrap_or(0);
+                        let mut model = lock(&run.model);
+                        if model.promise == Promise::Disk
+                            && let Some(text) =
+                                model.kinds.commits.check(&(group.to_owned(), name.clone(), queue), known)
+                        {
+                            model.violation(CONSUMED, text);
+                        }
+                        known.max(0)
                     }
                 };
+                let key = (group.to_owned(), name.clone(), queue);
+                lock(&run.model).kinds.commits.ask(&key, offset);
                 // The last queue of a round without news waits for an arrival.
                 let is_last = !got && topic + 1 == topics && queue + 1 == QUEUES;
                 let mut call = Call::new(request::PULL_MESSAGE);
@@ -275,7 +440,7 @@ async fn consume_connected(
                     queue_id: queue as i32,
                     queue_offset: offset,
                     max_message_nums: 32,
-                    sys_flag: COMMIT | SUBSCRIPTION | if is_last { SUSPEND } else { 0 },
+                    sys_flag: if is_broadcast { 0 } else { COMMIT } | SUBSCRIPTION | if is_last { SUSPEND } else { 0 },
                     commit_offset: Some(offset),
                     suspend_timeout_millis: Some(suspend),
                     subscription: Some("*"),
@@ -286,11 +451,11 @@ async fn consume_connected(
                 .write(&mut call.fields);
                 let answer = wire.call(env, call, WAIT).await.ok()??;
                 note_wrong(run, wire);
-                if let Some(after) = pulled(run, index, &name, offset, &answer) {
+                if let Some((after, _)) = pulled(run, &own, &name, offset, &answer) {
                     next.insert((topic, queue), after);
                     if after > offset {
                         got = true;
-                        if dice.below(4) == 0 {
+                        if !is_broadcast && dice.below(4) == 0 {
                             let mut call = Call::new(request::UPDATE_CONSUMER_OFFSET);
                             UpdateConsumerOffset {
                                 consumer_group: group,
@@ -299,7 +464,12 @@ async fn consume_connected(
                                 commit_offset: after,
                             }
                             .write(&mut call.fields);
-                            wire.call(env, call, WAIT).await.ok()??;
+                            lock(&run.model).kinds.commits.ask(&key, after);
+                            let answer = wire.call(env, call, WAIT).await.ok()??;
+                            if answer.code == response::SUCCESS {
+                                let now = env.clock.monotonic();
+                                lock(&run.model).kinds.commits.acknowledge(&key, now, boot, after);
+                            }
                         }
                     }
                 }
@@ -311,15 +481,24 @@ async fn consume_connected(
     }
 }
 
-/// Looks at what a pull brought; where to go on.
-fn pulled(run: &Run, index: usize, topic: &str, offset: i64, answer: &Answer) -> Option<i64> {
+/// Looks at what a pull brought: where to go on, and the messages.
+pub(super) fn pulled(
+    run: &Run,
+    group: &str,
+    topic: &str,
+    offset: i64,
+    answer: &Answer,
+) -> Option<(i64, Vec<(u64, Found)>)> {
     run.note("pull answered", &format!("{topic} {}", answer.remark), offset as u64, answer.code as u64);
-    let next = answer.number("nextBeginOffset");
+    let next = answer.number("nextBeginOffset")?;
     match answer.code {
         response::SUCCESS => {
             let mut rest = &answer.body[..];
-            let mut expect = offset as u64;
+            let (mut expect, mut messages) = (offset as u64, Vec::new());
             let mut model = lock(&run.model);
+            let mut groups = lock(&run.groups);
+            let group = groups.get_mut(group).expect("put there at the start");
+            let filter = if topic.starts_with(kinds::RETRY_PREFIX) { 0 } else { group.filter };
             while !rest.is_empty() {
                 let record = match log_image::parse(rest) {
                     Ok(record) => record,
@@ -329,31 +508,41 @@ fn pulled(run: &Run, index: usize, topic: &str, offset: i64, answer: &Answer) ->
                     }
                 };
                 rest = &rest[record.size as usize..];
-                if record.queue_offset != expect || record.topic != topic {
+                // What a filter holds back leaves gaps.
+                let is_next = match filter {
+                    0 => record.queue_offset == expect,
+                    _ => record.queue_offset >= expect,
+                };
+                if !is_next || record.topic != topic {
                     model.violation(
                         CONSUMED,
                         format!("{topic}: {} #{} came in place of #{expect}", record.topic, record.queue_offset),
                     );
                 }
-                expect += 1;
+                expect = record.queue_offset + 1;
                 if let Some(id) = model.consumed(&record) {
-                    lock(&run.groups).get_mut(&index).expect("put there at the start").insert(id);
+                    if !members::wants(filter, id) {
+                        let text = format!("{topic}: message {id} came through a filter that does not want it");
+                        model.violation(CONSUMED, text);
+                    }
+                    group.seen.insert(id);
+                    messages.push((id, record));
                 }
             }
             run.trace.sometimes("consumer: got messages");
-            if next != Some(expect as i64) {
-                model.violation(CONSUMED, format!("{topic}: after #{} go on at {next:?}", expect - 1));
+            if filter == 0 && next != expect as i64 || next < expect as i64 {
+                model.violation(CONSUMED, format!("{topic}: after #{} go on at {next}", expect - 1));
             }
-            next
+            Some((next, messages))
         }
         response::PULL_OFFSET_MOVED => {
-            if lock(&run.model).promise == Promise::Disk && next.is_some_and(|next| next < offset) {
-                let text = format!("{topic}: {offset} was moved back to {next:?}: {}", answer.remark);
+            if lock(&run.model).promise == Promise::Disk && next < offset {
+                let text = format!("{topic}: {offset} was moved back to {next}: {}", answer.remark);
                 lock(&run.model).violation(CONSUMED, text);
             }
-            next
+            Some((next, Vec::new()))
         }
-        response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => next,
+        response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => Some((next, Vec::new())),
         _ => None,
     }
 }

@@ -1,7 +1,14 @@
 //! Name server, broker and clients in the world: producers send and try again, consumers pull, commit and start over
 //! from what was committed; machines crash, wires break, and what was acknowledged is there and is delivered.
 
+mod aftermath;
 mod clients;
+mod inspector;
+mod locks;
+mod members;
+mod replies;
+mod topics;
+mod transactions;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,8 +30,11 @@ use keelmq::{
     namesrv::{NameServer, config::NamesrvConfig},
     protocol::{
         body::{
-            Body,
-            client::{ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, SubscriptionData},
+            Body, batch,
+            client::{
+                ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, ProducerData,
+                SubscriptionData,
+            },
             route::TopicRouteData,
         },
         code::{request, response},
@@ -41,21 +51,35 @@ use tokio::sync::Notify;
 
 use crate::{
     dice::Dice,
-    log_image,
-    model::{ANSWERED, CONSUMED, LIVE, Model, NOT_DURABLE, PANIC, Place, Promise, RECOVERY, body_of, id_of, key_of},
+    kinds::{self, Kind},
+    log_image::{self, Found},
+    model::{
+        ANSWERED, CONSUMED, LIVE, LOCKED, Model, NOT_DURABLE, PANIC, Place, Promise, RECOVERY, body_of, id_of, key_of,
+    },
     plan::Plan,
     scene::{self, Outcome, lock},
     trace::Trace,
     wire_client::{Answer, WireClient},
     world::{Crash, Machine, Process, World},
 };
-use clients::{consume, last_client, produce};
+use clients::{Whereto, consume, note_wrong, produce, send_kinds, serialization};
 
 const BROKER: &str = "10.0.0.2:10911";
 const NAMES: &str = "10.0.0.1:9876";
+/// A second name server, which nobody depends on.
+const NAMES_BESIDE: &str = "10.0.0.4:9876";
+/// A name server forgets a broker that was silent for so long.
+const BROKER_EXPIRED_MS: u64 = 12_000;
 /// Queues of a topic that a send creates.
 const QUEUES: u64 = 4;
 const LIVE_MS: u64 = 10_000;
+/// How long a client waits for an answer.
+const WAIT: Duration = Duration::from_secs(3);
+/// Delays of the levels, short ones. Retries begin with the third.
+const LEVELS_S: [i64; 6] = [1, 2, 1, 1, 2, 1];
+const LEVELS: u64 = LEVELS_S.len() as u64;
+/// How often producers are asked about a half message.
+const CHECK_MAX: u32 = 3;
 /// Pull flags: commit this offset, the request carries a subscription, wait for an arrival.
 const COMMIT: i32 = 1;
 const SUSPEND: i32 = 2;
@@ -67,13 +91,33 @@ struct Run {
     names: Arc<Machine>,
     broker: Arc<Machine>,
     clients: Arc<Machine>,
+    /// The second name server and the second broker.
+    beside: [Arc<Machine>; 2],
     trace: Trace,
-    groups: Mutex<BTreeMap<usize, BTreeSet<u64>>>,
+    groups: Mutex<BTreeMap<String, Group>>,
+    locks: Mutex<locks::Holders>,
     running: Mutex<Option<Arc<broker::Broker>>>,
     /// Tells the present process to stop in order; each has its own.
     stop: Mutex<Arc<Notify>>,
     quiet: AtomicBool,
     first_refusal: Mutex<Option<String>>,
+}
+
+/// What a group of consumers got.
+struct Group {
+    seen: BTreeSet<u64>,
+    /// It wants the first so many topics.
+    topics: u64,
+    /// See `members::wants`.
+    filter: u64,
+    /// What always fails in its hands becomes a dead letter.
+    sends_back: bool,
+}
+
+impl Group {
+    fn new(topics: u64) -> Group {
+        Group { seen: BTreeSet::new(), topics, filter: 0, sends_back: false }
+    }
 }
 
 impl Run {
@@ -94,18 +138,26 @@ pub async fn run(plan: Plan, trace: Trace) -> Outcome {
     let names = world.add_machine("names", scene::wall(&plan));
     let broker = world.add_machine("broker", scene::wall(&plan));
     let clients = world.add_machine("clients", crate::clock::Wall::default());
+    let beside = ["names beside", "broker beside"].map(|name| world.add_machine(name, Default::default()));
     for machine in &world.machines {
         let mut disk = lock(&machine.disk);
         let _ = disk.create_dir_all(std::path::Path::new("/home"));
         disk.sync_dir(std::path::Path::new("/"));
     }
+    let mut model = Model::new(scene::promise(&plan));
+    model.kinds.levels_ms = LEVELS_S.iter().map(|seconds| seconds * 1_000).collect();
+    model.kinds.retry_max = plan.get("retry_max", 2) as i32;
+    model.kinds.check_max = CHECK_MAX;
+    model.kinds.commits.interval = Duration::from_millis(plan.get("flush_offsets_ms", 5_000));
     let run = Arc::new(Run {
-        model: Mutex::new(Model::new(scene::promise(&plan))),
+        model: Mutex::new(model),
         names,
         broker,
         clients,
+        beside,
         trace,
         groups: Mutex::default(),
+        locks: Mutex::default(),
         running: Mutex::new(None),
         stop: Mutex::default(),
         quiet: AtomicBool::new(false),
@@ -114,6 +166,11 @@ pub async fn run(plan: Plan, trace: Trace) -> Outcome {
     });
     let mut driver = Driver { run, world, crashes: 0, power_losses: 0 };
     driver.drive().await;
+    let seen = lock(&driver.run.model).kinds.seen;
+    let names = ["transaction: given up", "delayed: delivered", "retry: a dead letter", "retry: tried again"];
+    for (name, _) in names.into_iter().zip(seen).filter(|(_, count)| *count > 0) {
+        driver.run.trace.sometimes(name);
+    }
     driver.world.end().await;
     scene::outcome(&driver.world, &driver.run.model, driver.crashes, driver.power_losses)
 }
@@ -131,6 +188,7 @@ impl Driver {
         lock(&self.run.broker.disk).faults = disk_faults.clone();
         self.world.wires.set_faults(wire_faults.clone());
         let mut names = self.boot_names();
+        let mut names_beside = self.boot_names_beside();
         let mut process = self.boot();
         let clients = self.boot_clients();
         for fault in self.run.plan.faults.clone() {
@@ -161,6 +219,7 @@ impl Driver {
                 "clock" => {
                     let jump = fault.value as i64 - 3_600_000;
                     broker.clock.change(|wall| wall.jump_ms += jump);
+                    lock(&self.run.model).kinds.clock_went_back |= jump < 0;
                     self.run.trace.sometimes(if jump < 0 { "clock: went back" } else { "clock: jumped ahead" });
                 }
                 "sync fails" => lock(&broker.disk).faults.sync_fails = 1_000_000,
@@ -185,6 +244,12 @@ impl Driver {
                     for _ in 0..fault.value {
                         self.world.wires.break_one(broker.node);
                     }
+                }
+                "namesrv" if fault.value.is_multiple_of(3) => {
+                    self.run.beside[0].crash(if fault.value.is_multiple_of(2) { Crash::Process } else { Crash::Power });
+                    self.run.trace.sometimes("name server: the second one crashed");
+                    self.sleep_us(fault.value).await;
+                    names_beside = self.boot_names_beside();
                 }
                 "namesrv" => {
                     self.run.names.crash(if fault.value.is_multiple_of(2) { Crash::Process } else { Crash::Power });
@@ -214,7 +279,11 @@ impl Driver {
                 _ => {}
             }
         }
-        drop(names);
+        drop((names, names_beside));
+        if self.run.plan.seed.is_multiple_of(5) {
+            // Nobody misses it.
+            self.run.beside[0].crash(Crash::Power);
+        }
         self.liveness(process).await;
         drop(clients);
     }
@@ -232,6 +301,11 @@ impl Driver {
         self.run.names.boot(|env| name_server(env, run))
     }
 
+    fn boot_names_beside(&self) -> Process<()> {
+        let run = self.run.clone();
+        self.run.beside[0].boot(|env| name_server(env, run))
+    }
+
     fn boot(&self) -> Process<End> {
         let run = self.run.clone();
         let stop = Arc::new(Notify::new());
@@ -247,6 +321,19 @@ impl Driver {
                 let spawner = env.spawner.clone();
                 match run.plan.clients[index].kind.as_str() {
                     "producer" => drop(spawner.task("producer", async move { produce(&env, &run, index).await })),
+                    "transactor" => {
+                        drop(spawner.task("transactor", async move { transactions::transact(&env, &run, index).await }))
+                    }
+                    "member" => drop(spawner.task("member", async move { members::belong(&env, &run, index).await })),
+                    "locker" => drop(spawner.task("locker", async move { locks::hold(&env, &run, index).await })),
+                    "asker" => {
+                        let (asking, asked) = (run.clone(), env.clone());
+                        drop(spawner.task("asker", async move { replies::ask(&asked, &asking, index).await }));
+                        drop(spawner.task("replier", async move { replies::reply(&env, &run, index).await }))
+                    }
+                    "recreator" => {
+                        drop(spawner.task("recreator", async move { topics::recreate(&env, &run, index).await }))
+                    }
                     _ => drop(spawner.task("consumer", async move { consume(&env, &run, index).await })),
                 }
             }
@@ -268,6 +355,14 @@ impl Driver {
                 run.trace.sometimes("crash: with unsynced records");
             }
         }
+        {
+            let now = self.world.time.now();
+            let mut model = lock(&run.model);
+            model.kinds.ends += 1;
+            // What the disk refused may be missing, whatever the interval.
+            let since = if lock(&run.broker.disk).injected == 0 { now } else { Duration::ZERO };
+            model.kinds.commits.boot_ended(run.broker.boots(), since, false);
+        }
         for kind in kinds {
             self.crashes += 1;
             self.power_losses += u64::from(*kind == Crash::Power);
@@ -277,98 +372,14 @@ impl Driver {
             run.broker.crash(*kind);
         }
     }
-
-    /// Everything heals: the broker is found through the name server, takes a message, and every group gets all.
-    async fn liveness(&mut self, mut process: Process<End>) {
-        let run = self.run.clone();
-        run.quiet.store(true, Ordering::SeqCst);
-        {
-            let mut disk = lock(&run.broker.disk);
-            disk.faults = Default::default();
-            disk.quota = u64::MAX / 2;
-        }
-        self.world.wires.set_faults(Default::default());
-        self.world.wires.heal();
-        let mut names = None;
-        if !run.names.is_alive() {
-            names = Some(self.boot_names());
-        }
-        let refusing = lock(&run.running).as_ref().is_some_and(|broker| broker.core().store.refusal().is_some());
-        if refusing || !run.broker.is_alive() {
-            self.crash(&[Crash::Process]);
-            process = self.boot();
-        }
-        for round in 0..2 {
-            let last = last_client(run.clone());
-            let lone = self.world.add_machine("last client", Default::default());
-            let mut lone = lone.boot(last);
-            let served = scene::within(&self.world, Duration::from_millis(LIVE_MS), lone.ended()).await;
-            if !matches!(served, Some(Some(()))) {
-                let why = lock(&run.first_refusal).clone().unwrap_or_default();
-                let reason = lock(&run.running).as_ref().and_then(|broker| broker.core().store.refusal());
-                let text = format!("round {round}: a last client was not served within {LIVE_MS} ms; {why} {reason:?}");
-                lock(&run.model).violation(LIVE, text);
-                return;
-            }
-            self.all_delivered().await;
-            if self.is_over() || round == 1 {
-                break;
-            }
-            if run.plan.seed.is_multiple_of(2) {
-                lock(&run.stop).notify_one();
-                let ended = scene::within(&self.world, Duration::from_secs(30), process.ended()).await;
-                if !matches!(ended, Some(Some(End::Stopped))) {
-                    lock(&run.model).violation(LIVE, format!("a stop in order ended with {ended:?}"));
-                    return;
-                }
-                lock(&run.running).take();
-            } else {
-                self.crash(&[Crash::Power]);
-            }
-            process = self.boot();
-        }
-        drop((process, names));
-    }
-
-    /// Every group has got every acknowledged message, sooner or later.
-    async fn all_delivered(&self) {
-        let run = &self.run;
-        if lock(&run.model).promise != Promise::Disk {
-            return;
-        }
-        let deadline = self.world.time.now() + Duration::from_millis(3 * LIVE_MS);
-        loop {
-            let missing = {
-                let (model, groups) = (lock(&run.model), lock(&run.groups));
-                let mut missing = groups.iter().flat_map(|(group, seen)| {
-                    let topics = run.plan.clients[*group].get("topics", 1);
-                    let wanted = move |topic: &str| topic[1..].parse::<u64>().is_ok_and(|number| number < topics);
-                    let ids = model.attempts.iter().filter(move |(id, attempt)| {
-                        attempt.acknowledged && wanted(&attempt.topic) && !seen.contains(id)
-                    });
-                    ids.map(move |(id, attempt)| format!("group {group} never got message {id} of {}", attempt.topic))
-                });
-                missing.next()
-            };
-            match missing {
-                None => return,
-                Some(text) if self.world.time.now() > deadline => {
-                    lock(&run.model).violation(CONSUMED, text);
-                    return;
-                }
-                Some(_) => self.sleep_us(100_000).await,
-            }
-            if self.is_over() {
-                return;
-            }
-        }
-    }
 }
 
 async fn name_server(env: Env, run: Arc<Run>) {
     let mut config = NamesrvConfig::tiny();
     config.bind_address = "0.0.0.0".into();
     config.listen_port = 9876;
+    config.broker_expired_ms = BROKER_EXPIRED_MS;
+    config.scan_interval_ms = 1_000;
     let server_config = config.server();
     let Ok(bound) = env.network.bind(SocketAddr::from(([0, 0, 0, 0], 9876))).await else { return };
     let names = match NameServer::start(&env, config) {
@@ -391,7 +402,14 @@ fn broker_config(plan: &Plan) -> Config {
     config.broker_ip1 = "10.0.0.2".into();
     config.broker_ip2 = "10.0.0.2".into();
     config.listen_port = 10_911;
-    config.namesrv_addr = vec![NAMES.to_owned()];
+    config.namesrv_addr = vec![NAMES.to_owned(), NAMES_BESIDE.to_owned()];
+    config.register_broker_timeout_ms = 1_000;
+    config.register_name_server_period_ms = 10_000;
+    config.message_delay_level = LEVELS_S.map(|seconds| format!("{seconds}s")).join(" ");
+    config.transaction_check_max = CHECK_MAX;
+    config.flush_delay_offset_interval_ms = plan.get("flush_delay_offset_ms", 1_000);
+    config.flush_consumer_offset_interval_ms = plan.get("flush_offsets_ms", 5_000);
+    config.queue_lock_life_ms = locks::LIFE.as_millis() as u64;
     config.store_path_root_dir = scene::ROOT.to_owned();
     config.flush_disk_type = if flush == 0 { FlushDiskType::Sync } else { FlushDiskType::Async };
     config.transient_store_pool_enable = flush == 2;
@@ -436,5 +454,8 @@ async fn broker_process(env: Env, run: Arc<Run>, stop: Arc<Notify>) -> End {
         }
     }
     broker.shutdown(Duration::from_secs(5)).await;
+    let is_written = broker.core().store.refusal().is_none_or(|reason| reason.contains("shut down"));
+    let now = run.broker.clock.time.now();
+    lock(&run.model).kinds.commits.boot_ended(boot, now, is_written && lock(&run.broker.disk).injected == injected);
     End::Stopped
 }

@@ -184,6 +184,7 @@ settings! {
         queues_per_topic_max: u32 = 1_024; "queuesPerTopicMax", count(1, 65_535), AtRunTime, "KeelMQ: queues of a topic";
         clients_max: usize = 100_000; "clientsMax", count(1, 10_000_000), AtStart, "KeelMQ: registered producers and consumers";
         queue_locks_max: usize = 1_000_000; "queueLocksMax", count(1, 100_000_000), AtStart, "KeelMQ: queues locked by orderly consumers";
+        queue_lock_life_ms: u64 = 60_000; "queueLockLifeMs", ms(1, DAY_MS), AtStart, "KeelMQ: a locked queue is free again when its lock was not renewed for so long";
         consumer_offsets_max: usize = 10_000_000; "consumerOffsetsMax", count(1, 100_000_000), AtStart, "KeelMQ: stored offsets of group, topic and queue";
         transactions_pending_max: usize = 1_000_000; "transactionsPendingMax", count(1, 100_000_000), AtStart, "KeelMQ: half messages tracked in memory";
         stats_keys_max: usize = 100_000; "statsKeysMax", count(1, 10_000_000), AtStart, "KeelMQ: names that statistics are kept for, further ones are counted together";

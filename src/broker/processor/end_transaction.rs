@@ -72,6 +72,7 @@ impl EndTransactions {
         let bytes = self.find(&header)?;
         let core = self.0.clone();
         match attempt(&core, &bytes, decision)? {
+            Attempt::Decided(_) if plant!(CommitAnsweredBeforeSync) => Ok(Answer::Now(Response::success())),
             Attempt::Decided(end) => Ok(Answer::Kept(end, Response::success())),
             Attempt::Taken | Attempt::NoRoom(_) => Ok(Answer::Later(Box::pin(async move {
                 Some(end_later(&core, &bytes, decision).await.unwrap_or_else(Refused::into_response))
@@ -123,6 +124,12 @@ fn attempt(core: &Core, bytes: &Bytes, decision: Decision) -> Result<Attempt, Re
     let table = &core.transactions;
     let root = half::root_of(&half);
     let mut begin = table.begin(root);
+    if plant!(SecondCommitDelivers) && begin == Begin::Finished && decision == Decision::Commit {
+        begin = table.reopen(root);
+        if let Begin::Open(claim) = &mut begin {
+            claim.is_restored = false;
+        }
+    }
     if begin == Begin::Finished && decision == Decision::Commit && was_given_up(core, &half).map_err(unreadable)? {
         tracing::info!("the commit of transaction {root} comes late: it was given up, and is delivered all the same");
         begin = table.reopen(root);
@@ -179,6 +186,9 @@ fn decide(
         let message = half::committed(half).ok_or(Undecided::Nowhere)?;
         core.store.put(&message).map_err(Undecided::Append)?;
         *is_delivered = true;
+    }
+    if plant!(OpMessageLost) {
+        return Ok(core.store.appended());
     }
     let op = half::op(claim.place.unwrap_or(half.queue_offset), core.store_host, core.now_ms());
     core.store.put(&op.borrow()).map(|appended| appended.end).map_err(Undecided::Append)

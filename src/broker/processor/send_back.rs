@@ -66,7 +66,8 @@ impl ConsumerSendBack {
         let Scan::Record(record) = record::scan(&bytes, false) else { return Err(not_found()) };
         let asked_max = header.max_reconsume_times;
         let times_max = retry::reconsume_times_max(&group, asked.command.version, asked_max);
-        let is_dead = record.message.reconsume_times >= times_max || header.delay_level < 0;
+        let late = i32::from(plant!(DeadLetterOneTryLate));
+        let is_dead = record.message.reconsume_times >= times_max + late || header.delay_level < 0;
         let (topic, queue_id, level) = if is_dead {
             (retry::dead_letters_of(core, header.group).map_err(Refused::system)?, 0, 0)
         } else {

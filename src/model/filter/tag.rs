@@ -28,6 +28,9 @@ impl Tags {
         let mut wanted: Vec<(i32, String)> = tags.map(|tag| (java_hash(tag), tag.to_owned())).collect();
         wanted.sort();
         wanted.dedup();
+        if plant!(FilterDropsOnHashCollision) {
+            wanted.dedup_by_key(|(code, _)| *code);
+        }
         Ok(Tags { wanted: Some(wanted) })
     }
 

@@ -1,0 +1,185 @@
+//! When everything is well again: messages are found by place, key and time, positions are right, and whoever waits for a
+//! message is woken by it.
+
+use keelmq::protocol::header::{GetMaxOffset, QueryMessage, SearchOffset, ViewMessage};
+
+use super::{
+    clients::{Whereto, route},
+    *,
+};
+use crate::model::DERIVED;
+
+/// Messages that are looked up.
+const SAMPLE: usize = 12;
+/// Who waits in a long poll is answered so soon after the message was acknowledged.
+const WOKEN: Duration = Duration::from_secs(2);
+
+/// Ends once the route says that a broker is there, or is not.
+pub(super) async fn route_has(_run: Arc<Run>, env: Env, address: &'static str, wanted: bool) {
+    loop {
+        if let Some(addresses) = route(&env, "TBW102").await
+            && addresses.iter().any(|known| known == address) == wanted
+        {
+            return;
+        }
+        env.clock.sleep(Duration::from_millis(200)).await;
+    }
+}
+
+pub(super) async fn inspect(run: Arc<Run>, env: Env) {
+    loop {
+        if let Ok(mut wire) = WireClient::connect(&env, BROKER, Serialization::Json).await
+            && let Ok(mut other) = WireClient::connect(&env, BROKER, Serialization::Binary).await
+            && let Some(()) = look_up(&env, &run, &mut wire).await
+            && let Some(()) = wake(&env, &run, &mut wire, &mut other).await
+        {
+            note_wrong(&run, &mut wire);
+            note_wrong(&run, &mut other);
+            return;
+        }
+        env.clock.sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn look_up(env: &Env, run: &Run, wire: &mut WireClient) -> Option<()> {
+    let mut sample: Vec<(u64, String, u32, Place)> = {
+        let model = lock(&run.model);
+        if model.promise != Promise::Disk {
+            return Some(());
+        }
+        let plain = model.attempts.iter().filter(|(_, attempt)| {
+            attempt.kind == Kind::Plain && attempt.acknowledged && attempt.topic.starts_with('T')
+        });
+        let placed = plain.filter_map(|(id, attempt)| {
+            attempt.place.map(|place| (*id, attempt.topic.clone(), attempt.queue_id, place))
+        });
+        placed.collect()
+    };
+    Dice::new(run.plan.seed, "inspector").shuffle(&mut sample);
+    sample.truncate(SAMPLE);
+    for (id, topic, queue_id, place) in sample {
+        let is_it = |bytes: &[u8]| {
+            let mut rest = bytes;
+            std::iter::from_fn(|| {
+                let record = log_image::parse(rest).ok()?;
+                rest = &rest[record.size as usize..];
+                Some(record)
+            })
+            .find(|record| record.property("UNIQ_KEY").and_then(id_of) == Some(id) && record.offset == place.offset)
+        };
+        let mut call = Call::new(request::VIEW_MESSAGE_BY_ID);
+        ViewMessage { topic: Some(&topic), offset: place.offset as i64 }.write(&mut call.fields);
+        let viewed = wire.call(env, call, WAIT).await.ok()??;
+        let Some(record) = is_it(&viewed.body) else {
+            let text = format!("message {id} is not at log offset {}: {}", place.offset, viewed.remark);
+            lock(&run.model).violation(DERIVED, text);
+            return Some(());
+        };
+        for key in [key_of(id), format!("key{id}")] {
+            let mut call = Call::new(request::QUERY_MESSAGE);
+            QueryMessage {
+                topic: &topic,
+                key: &key,
+                max_num: 32,
+                // The index counts seconds.
+                begin_timestamp: record.store_timestamp - 1_000,
+                end_timestamp: record.store_timestamp + 1_000,
+                unique_key_query: false,
+            }
+            .write(&mut call.fields);
+            let found = wire.call(env, call, WAIT).await.ok()??;
+            if is_it(&found.body).is_none() {
+                let text = format!("message {id} is not found by its key {key}: {}", found.remark);
+                lock(&run.model).violation(DERIVED, text);
+                return Some(());
+            }
+        }
+        let mut call = Call::new(request::GET_MAX_OFFSET);
+        GetMaxOffset { topic: &topic, queue_id: queue_id as i32, committed: None }.write(&mut call.fields);
+        let max = wire.call(env, call, WAIT).await.ok()??.number("offset")?;
+        let mut call = Call::new(request::SEARCH_OFFSET_BY_TIMESTAMP);
+        SearchOffset {
+            topic: &topic,
+            queue_id: queue_id as i32,
+            timestamp: record.store_timestamp,
+            boundary_type: None,
+        }
+        .write(&mut call.fields);
+        let by_time = wire.call(env, call, WAIT).await.ok()??.number("offset")?;
+        let queue_offset = place.queue_offset as i64;
+        if max <= queue_offset || by_time > queue_offset {
+            let text = format!(
+                "message {id} has queue offset {queue_offset}, its queue ends at {max}, its time is at {by_time}"
+            );
+            lock(&run.model).violation(DERIVED, text);
+        }
+    }
+    run.trace.sometimes("inspector: looked messages up");
+    Some(())
+}
+
+/// One waits, another sends.
+async fn wake(env: &Env, run: &Arc<Run>, wire: &mut WireClient, other: &mut WireClient) -> Option<()> {
+    let boot = run.broker.boots();
+    let mut dice = Dice::new(run.plan.seed, "waker");
+    let to = Whereto { group: "P", topic: "T0", queue_id: 3 };
+    // The queue is there, and its end is known.
+    if send_kinds(env, run, other, boot, &mut dice, to, &[(Kind::Plain, 10)]).await?.is_empty() {
+        return None;
+    }
+    let mut call = Call::new(request::GET_MAX_OFFSET);
+    GetMaxOffset { topic: "T0", queue_id: 3, committed: None }.write(&mut call.fields);
+    let mut max = wire.call(env, call, WAIT).await.ok()??.number("offset")?;
+    let first_id = lock(&run.model).next_id();
+    let message = async {
+        env.clock.sleep(Duration::from_millis(500)).await;
+        let sent = send_kinds(env, run, other, boot, &mut dice, to, &[(Kind::Plain, 10)]).await;
+        (sent.is_some_and(|sent| !sent.is_empty()), env.clock.monotonic())
+    };
+    let woken = async {
+        loop {
+            let mut call = Call::new(request::PULL_MESSAGE);
+            PullMessage {
+                consumer_group: "W",
+                topic: "T0",
+                queue_id: 3,
+                queue_offset: max,
+                max_message_nums: 32,
+                sys_flag: SUSPEND | SUBSCRIPTION,
+                commit_offset: None,
+                suspend_timeout_millis: Some(8_000),
+                subscription: Some("*"),
+                sub_version: Some(1),
+                expression_type: None,
+                max_message_bytes: None,
+            }
+            .write(&mut call.fields);
+            let answer = wire.call(env, call, Duration::from_secs(9)).await.ok()??;
+            let at = env.clock.monotonic();
+            if answer.code != response::SUCCESS {
+                return Some((at, answer.code));
+            }
+            // Others may have come before it: delayed ones, for example.
+            max = answer.number("nextBeginOffset")?;
+            let mut rest = &answer.body[..];
+            while let Ok(record) = log_image::parse(rest) {
+                rest = &rest[record.size as usize..];
+                if record.property("UNIQ_KEY").and_then(id_of).is_some_and(|id| id >= first_id) {
+                    return Some((at, answer.code));
+                }
+            }
+        }
+    };
+    let ((is_sent, sent_at), woken) = tokio::join!(message, woken);
+    let (woken_at, code) = woken?;
+    if !is_sent {
+        return None;
+    }
+    if code != response::SUCCESS || woken_at > sent_at + WOKEN {
+        let late = woken_at.saturating_sub(sent_at).as_millis();
+        let text = format!("a pull that waited was answered {code}, {late} ms after the message was acknowledged");
+        lock(&run.model).violation(LIVE, text);
+    }
+    run.trace.sometimes("inspector: woken by a message");
+    Some(())
+}
