@@ -6,12 +6,15 @@
 use std::{sync::Arc, time::Duration};
 
 use keelmq::{
-    broker::{self, Broker, config::Config, processor::admin::Admin},
+    broker::{self, Broker, clients::Client, config::Config, processor::admin::Admin},
     env::Env,
-    model::{Message, settings::Source},
+    model::{Message, filter::Filter, settings::Source},
     os,
     protocol::{
-        body::{Body, KvTable, SubscriptionGroupConfig},
+        body::{
+            Body, ConsumeFromWhere, ConsumeType, ConsumerData, KvTable, MessageModel, SubscriptionData,
+            SubscriptionGroupConfig,
+        },
         code::{request, response},
         command::{self, Call, Response, Serialization},
     },
@@ -279,6 +282,51 @@ async fn lag_and_positions() {
     broker.end().await;
 }
 
+/// 5.x's way: the broker's own offset moves at once, whoever pulls is sent there once, and what its consumers commit
+/// before they heard of it changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_in_the_broker_needs_nobody_online() {
+    let broker = Asked::start().await;
+    broker.create("t", "2", "6").await;
+    for body in [b"a", b"b", b"c"] {
+        broker.put("t", 0, body).await;
+    }
+    let change = Call::new(request::UPDATE_BROKER_CONFIG).with_body(&b"useServerSideResetOffset=true"[..]);
+    check(text(broker.call(change).await), OK, "");
+    let code = request::INVOKE_BROKER_TO_RESET_OFFSET;
+    let reset =
+        |topic, group, timestamp| [("topic", topic), ("group", group), ("timestamp", timestamp), ("isForce", "true")];
+    check(broker.said(code, &reset("no", "g", "0")).await, response::TOPIC_NOT_EXIST, "Topic no does not exist");
+    let unknown = broker.said(code, &reset("t", "g", "0")).await;
+    check(unknown, response::SUBSCRIPTION_GROUP_NOT_EXIST, "Group g does not exist");
+    let core = broker.broker.core();
+    core.groups.put(SubscriptionGroupConfig::new("g"), 1, 100).unwrap();
+
+    check(broker.said(code, &reset("t", "g", "-1")).await, OK, r#""queueId":0,"topic":"t"}:3"#);
+    assert_eq!(core.offsets.query("t", "g", 0), Some(3));
+    let to = |offset| {
+        [("topic", "t"), ("group", "g"), ("timestamp", "0"), ("isForce", "true"), ("queueId", "0"), ("offset", offset)]
+    };
+    check(
+        broker.said(code, &to("4")).await,
+        response::SYSTEM_ERROR,
+        "Target offset 4 not in consume queue range [0-3]",
+    );
+    check(
+        broker.said(code, &to("1")).await,
+        OK,
+        r#"{"offsetTable":{{"brokerName":"tiny","queueId":0,"topic":"t"}:1}}"#,
+    );
+
+    assert_eq!(core.offsets.commit_consumed("t", "g", 0, 2), Ok(false), "what was consumed before the reset");
+    assert_eq!(core.offsets.query("t", "g", 0), Some(1));
+    assert_eq!((core.offsets.take_reset("t", "g", 0), core.offsets.take_reset("t", "g", 0)), (Some(1), None));
+    assert_eq!(core.offsets.commit_consumed("t", "g", 0, 2), Ok(true));
+    assert_eq!(core.offsets.query("t", "g", 0), Some(2));
+    assert_eq!(core.offsets.take_reset("t", "g", 1), Some(0), "the other queue's is still to be said");
+    broker.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_there_and_what_is_not_served() {
     let broker = Asked::start().await;
@@ -319,6 +367,47 @@ async fn who_is_not_there_and_what_is_not_served() {
     broker.end().await;
 }
 
+/// Two members of one group with different subscriptions: Java's broker let the later one win in silence, and messages were
+/// skipped for weeks.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_subscribe_to_different_things_are_named() {
+    let broker = Asked::start().await;
+    let clients = &broker.broker.core().clients;
+    let join = |number: u64, id: &str, expression: &str| {
+        let subscription = SubscriptionData {
+            class_filter_mode: false,
+            code_set: Default::default(),
+            expression_type: None,
+            sub_string: expression.to_owned(),
+            sub_version: number as i64,
+            tags_set: Default::default(),
+            topic: "orders".to_owned(),
+        };
+        let data = ConsumerData {
+            consume_from_where: ConsumeFromWhere::LastOffset,
+            consume_type: ConsumeType::Passively,
+            group_name: "g".to_owned(),
+            message_model: MessageModel::Clustering,
+            subscription_data_set: vec![subscription],
+            unit_mode: false,
+        };
+        let channel = Channel::detached(number, "127.0.0.1:5000".parse().unwrap(), broker.env.clock.clone());
+        let seen = broker.env.clock.monotonic();
+        let client = Client { id: id.to_owned(), language: command::Language::Java, version: 407, seen, channel };
+        let parse = |data: &SubscriptionData| Ok(Arc::new(Filter::parse(None, &data.sub_string).unwrap()));
+        clients.register_consumer(&data, client, parse).unwrap();
+    };
+    join(1, "a", "*");
+    join(2, "b", "*");
+    assert_eq!(clients.disagreement("g"), None);
+    join(3, "c", "TagA");
+    let line = clients.disagreement("g").unwrap();
+    assert!(line.ends_with("a, b: orders(*); c: orders(TagA)"), "{line}");
+    clients.channel_closed(3);
+    assert_eq!(clients.disagreement("g").as_deref(), Some("the members of group g subscribe to the same again"));
+    broker.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn figures_count_what_happened() {
     let broker = Asked::start().await;
@@ -328,8 +417,8 @@ async fn figures_count_what_happened() {
     broker.put("t", 0, b"one").await;
     broker.put("t", 0, b"two").await;
     let stats = &broker.broker.core().stats;
-    stats.got("t", "g", 2, 200, Duration::from_millis(3));
-    stats.got("t", "g", 0, 0, Duration::ZERO);
+    stats.got(("t", 0), "g", (2, 200), 2, Duration::from_millis(3));
+    stats.got(("t", 0), "g", (0, 0), 2, Duration::ZERO);
     let after = broker.runtime().await;
     for (key, expect) in [
         ("putMessageTimesTotal", "2"),

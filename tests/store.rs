@@ -184,3 +184,43 @@ async fn damage_below_the_watermark_stops_the_start() {
         MessageStore::open(&env(), StoreConfig::tiny(folder.path())).await.err().expect("damage stops the start");
     assert!(error.to_string().contains("damage in"), "{error}");
 }
+
+/// A store whose queues RocksDB keeps was opened as if it had none, and the topics' messages were gone for consumers.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_rocketmq_5_keeps_otherwise_is_refused_untouched() {
+    let mut slots = vec![0; 64 * 32];
+    let (time_s, read_ms) = (2_000_000_000_i64, 1_999_999_999_000_i64);
+    slots[32 * 5..32 * 5 + 8].copy_from_slice(&time_s.to_be_bytes());
+    slots[32 * 5 + 24..32 * 5 + 28].copy_from_slice(&3_i32.to_be_bytes());
+    let delivered = (read_ms + 2_000).to_be_bytes().to_vec();
+    let check = async |files: &[(&str, &[u8])], expect: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        match MessageStore::open(&env(), StoreConfig::tiny(folder.path())).await {
+            Ok(store) => {
+                assert_eq!(expect, "", "{files:?}");
+                store.shutdown(Duration::from_secs(1)).await;
+            }
+            Err(error) => {
+                assert!(!expect.is_empty() && error.to_string().contains(expect), "{files:?}: {error}");
+                assert!(!folder.path().join("lock").exists(), "nothing is touched");
+            }
+        }
+    };
+    check(&[("consumequeue/CURRENT", b"MANIFEST-000005")], "RocksDB queues").await;
+    check(&[("config/topics/CURRENT", b"MANIFEST-000005")], "config/topics is a RocksDB table").await;
+    check(&[("batchconsumequeue/T/0/00000000000000000000", b"x")], "batch queues").await;
+    check(&[("timerwheel", &slots), ("config/timercheck", &read_ms.to_be_bytes())], "holds 3 messages").await;
+    // Folders that RocketMQ 5 makes whether they are used or not, and a wheel that has delivered everything.
+    let unused: [(&str, &[u8]); 4] = [
+        ("rocksdbstore/CURRENT", b"MANIFEST-000005"),
+        ("batchconsumequeue/T/0/00000000000000000000", b""),
+        ("timerwheel", &slots),
+        ("config/timercheck", &delivered),
+    ];
+    check(&unused, "").await;
+}

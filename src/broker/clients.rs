@@ -8,7 +8,10 @@ use std::{
 };
 
 use crate::{
-    model::filter::{Filter, FilterError},
+    model::{
+        RateLimited,
+        filter::{Filter, FilterError},
+    },
     protocol::{
         body::{ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData},
         command::Language,
@@ -43,6 +46,10 @@ pub struct ConsumerGroup {
     /// By channel.
     pub clients: BTreeMap<u64, Client>,
     pub subscriptions: BTreeMap<String, Subscription>,
+    /// What each member subscribes to in its own words, by channel.
+    wants: BTreeMap<u64, String>,
+    /// The members were said to disagree.
+    disagrees: bool,
 }
 
 /// There are too many clients to register one more.
@@ -52,12 +59,19 @@ pub struct TooMany {
     pub clients_max: usize,
 }
 
+/// Lines about groups whose members disagree, and what is named in one.
+const SAID_MAX: u32 = 5;
+const SAID_WINDOW: Duration = Duration::from_secs(60);
+const NAMED_MAX: usize = 3;
+
 /// Channels of a group whose members or subscriptions changed.
 pub type ToTell = Vec<(String, Vec<Arc<Channel>>)>;
 
 pub struct Clients {
     table: Mutex<Table>,
     clients_max: usize,
+    /// Lines about groups whose members disagree.
+    said: RateLimited,
 }
 
 #[derive(Default)]
@@ -70,7 +84,7 @@ struct Table {
 
 impl Clients {
     pub fn new(clients_max: usize) -> Self {
-        Clients { table: Mutex::default(), clients_max }
+        Clients { table: Mutex::default(), clients_max, said: RateLimited::new(SAID_MAX, SAID_WINDOW) }
     }
 
     pub fn register_producer(&self, group: &str, client: Client) -> Result<(), TooMany> {
@@ -96,6 +110,8 @@ impl Clients {
             from_where: data.consume_from_where,
             clients: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
+            wants: BTreeMap::new(),
+            disagrees: false,
         });
         (group.consume_type, group.model, group.from_where) =
             (data.consume_type, data.message_model, data.consume_from_where);
@@ -127,6 +143,15 @@ impl Clients {
             }
         }
         let wanted: BTreeSet<&str> = data.subscription_data_set.iter().map(|data| data.topic.as_str()).collect();
+        let wants = SubscriptionData::describe(&data.subscription_data_set);
+        if group.wants.get(&client.channel.id()) != Some(&wants) {
+            group.wants.insert(client.channel.id(), wants);
+            if let Some(line) = group.disagreement(&data.group_name)
+                && let Some(left_out) = self.said.permit(client.seen)
+            {
+                tracing::warn!(left_out, "{line}");
+            }
+        }
         let before = group.subscriptions.len();
         group.subscriptions.retain(|topic, _| wanted.contains(topic.as_str()));
         Ok(changed || group.subscriptions.len() != before)
@@ -173,6 +198,11 @@ impl Clients {
 
     pub fn consumer_group(&self, group: &str) -> Option<ConsumerGroup> {
         self.lock().consumers.get(group).cloned()
+    }
+
+    /// How the group's members disagree about what they subscribe to, if they do.
+    pub fn disagreement(&self, group: &str) -> Option<String> {
+        self.lock().consumers.get_mut(group)?.disagreement(group)
     }
 
     pub fn consumer_ids(&self, group: &str) -> Option<Vec<String>> {
@@ -234,6 +264,36 @@ impl Clients {
     }
 }
 
+impl ConsumerGroup {
+    /// What is to be said, if the members subscribe to different things, or to the same again.
+    fn disagreement(&mut self, name: &str) -> Option<String> {
+        let mut by_wish: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (channel, wish) in &self.wants {
+            let id = self.clients.get(channel).map_or("somebody", |client| client.id.as_str());
+            by_wish.entry(wish).or_default().push(id);
+        }
+        let before = std::mem::replace(&mut self.disagrees, by_wish.len() > 1);
+        if by_wish.len() < 2 {
+            return before.then(|| format!("the members of group {name} subscribe to the same again"));
+        }
+        let each: Vec<String> = by_wish
+            .into_iter()
+            .take(NAMED_MAX)
+            .map(|(wish, ids)| {
+                let more = ids.len().saturating_sub(NAMED_MAX);
+                let ids = ids.into_iter().take(NAMED_MAX).collect::<Vec<_>>().join(", ");
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                format!("{ids}{more}: {wish}")
+            })
+            .collect();
+        Some(format!(
+            "the members of group {name} subscribe to different things, so messages go to members that do not want them and \
+             are skipped; give them the same subscriptions or groups of their own. {}",
+            each.join("; ")
+        ))
+    }
+}
+
 impl Table {
     fn leave_producers(&mut self, group: &str, channel: u64) {
         if let Some(clients) = self.producers.get_mut(group) {
@@ -252,6 +312,7 @@ impl Table {
         if let Some(group) = self.consumers.get_mut(name)
             && group.clients.remove(&channel).is_some()
         {
+            group.wants.remove(&channel);
             let rest: Vec<_> = group.clients.values().map(|client| client.channel.clone()).collect();
             if rest.is_empty() {
                 self.consumers.remove(name);

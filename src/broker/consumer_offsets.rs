@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -24,6 +24,8 @@ pub struct ConsumerOffsets {
     file: ConfigFile,
     offsets_max: usize,
     changed: AtomicBool,
+    /// How many resets no pull has heard of yet; pulls and commits look no further while there are none.
+    resets: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -37,6 +39,8 @@ struct Table {
 struct Offsets {
     by_topic_and_group: BTreeMap<String, BTreeMap<i32, i64>>,
     count: usize,
+    /// Where a tool put the group and its consumers do not know it yet. Each of them is in the table above, too.
+    resets: BTreeMap<String, BTreeMap<i32, i64>>,
 }
 
 /// There are too many offsets to keep one more.
@@ -79,14 +83,15 @@ impl ConsumerOffsets {
                 count += 1;
             }
         }
-        let offsets = Mutex::new(Offsets { by_topic_and_group, count });
+        let offsets = Mutex::new(Offsets { by_topic_and_group, count, resets: BTreeMap::new() });
         let table = Arc::new(Table { offsets, snapshot: Mutex::default() });
         let rendered = table.clone();
         let file = writer.table(path, move || {
             let snapshot = rendered.snapshot.lock().expect("nothing panics while it is held");
             String::from_utf8(snapshot.encode_file()).expect("JSON is UTF-8")
         });
-        Ok(ConsumerOffsets { table, file, offsets_max, changed: AtomicBool::new(false) })
+        let (changed, resets) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Ok(ConsumerOffsets { table, file, offsets_max, changed, resets })
     }
 
     pub fn commit(&self, topic: &str, group: &str, queue: i32, offset: i64) -> Result<(), TooMany> {
@@ -109,6 +114,44 @@ impl ConsumerOffsets {
         }
         self.changed.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// What a consumer commits. Until a pull has told the group of its reset, what it commits is what it had before:
+    /// false, and nothing changes.
+    pub fn commit_consumed(&self, topic: &str, group: &str, queue: i32, offset: i64) -> Result<bool, TooMany> {
+        if self.resets.load(Ordering::SeqCst) > 0 {
+            let offsets = self.lock();
+            if offsets.resets.get(&key_of(topic, group)).is_some_and(|queues| queues.contains_key(&queue)) {
+                return Ok(false);
+            }
+        }
+        self.commit(topic, group, queue, offset).map(|()| true)
+    }
+
+    /// Puts the group somewhere; the next pull of the queue is told (`take_reset`).
+    pub fn reset(&self, topic: &str, group: &str, queue: i32, offset: i64) -> Result<(), TooMany> {
+        self.commit(topic, group, queue, offset)?;
+        let mut offsets = self.lock();
+        if offsets.resets.entry(key_of(topic, group)).or_default().insert(queue, offset).is_none() {
+            self.resets.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// Where a pull has to go on instead, said once.
+    pub fn take_reset(&self, topic: &str, group: &str, queue: i32) -> Option<i64> {
+        if self.resets.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let mut offsets = self.lock();
+        let key = key_of(topic, group);
+        let queues = offsets.resets.get_mut(&key)?;
+        let offset = queues.remove(&queue)?;
+        if queues.is_empty() {
+            offsets.resets.remove(&key);
+        }
+        self.resets.fetch_sub(1, Ordering::SeqCst);
+        Some(offset)
     }
 
     pub fn query(&self, topic: &str, group: &str, queue: i32) -> Option<i64> {
@@ -167,10 +210,11 @@ impl ConsumerOffsets {
 
     fn retain(&self, keep: impl Fn(&str, &str) -> bool) {
         let mut guard = self.lock();
-        guard
-            .by_topic_and_group
-            .retain(|key, _| key.split_once(SEPARATOR).is_none_or(|(topic, group)| keep(topic, group)));
+        let stays = |key: &String| key.split_once(SEPARATOR).is_none_or(|(topic, group)| keep(topic, group));
+        guard.by_topic_and_group.retain(|key, _| stays(key));
+        guard.resets.retain(|key, _| stays(key));
         guard.count = guard.by_topic_and_group.values().map(BTreeMap::len).sum();
+        self.resets.store(guard.resets.values().map(BTreeMap::len).sum(), Ordering::SeqCst);
         self.changed.store(true, Ordering::Relaxed);
     }
 

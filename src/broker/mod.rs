@@ -11,6 +11,7 @@ pub mod delay;
 pub mod half;
 pub mod hold;
 pub mod locks;
+pub mod metrics;
 pub mod processor;
 pub mod registration;
 pub mod reroute;
@@ -36,6 +37,7 @@ use self::{
     consumer_offsets::ConsumerOffsets,
     core::Core,
     delay::Delay,
+    metrics::{Metrics, Outside},
     processor::pull::Pull,
     registration::Registration,
     subscriptions::Subscriptions,
@@ -81,6 +83,7 @@ pub struct Broker {
     writer: Arc<ConfigWriter>,
     main: Server,
     fast: Server,
+    metrics: Option<Metrics>,
     address: SocketAddr,
     timers: Stop,
     announcing: Stop,
@@ -101,6 +104,8 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
     config.check()?;
     let (main, fast) = bind(&env, &config).await?;
     let address = main.local_address();
+    // Answers during recovery, too.
+    let metrics = Metrics::start(&env, &config).await;
     let advertised_ip: IpAddr =
         config.broker_ip1.parse().map_err(|_| StartError::Advertised(config.broker_ip1.clone()))?;
     let advertised_port = if config.advertised_port == 0 { address.port() } else { config.advertised_port };
@@ -174,12 +179,20 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
     let (clock, spawner) = (env.clock.clone(), env.spawner.clone());
     let main = Server::start(clock, spawner, main_listener, Arc::new(main_router), server_config);
     let fast = main.start_beside(fast_listener, Arc::new(fast_router));
+    if let Some(metrics) = &metrics {
+        let usage = main.usage();
+        metrics.ready(core.clone(), move || {
+            let (connections, connection_memory_bytes) = usage();
+            Outside { connections, connection_memory_bytes }
+        });
+    }
     let registration = env.spawner.task("registration", core.registration.clone().run(core.clone(), stopping));
     Ok(Broker {
         core,
         writer,
         main,
         fast,
+        metrics,
         address,
         timers,
         announcing,
@@ -216,6 +229,11 @@ impl Broker {
         self.core.store.recovered()
     }
 
+    /// Where metrics are served, if they are.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Metrics::address)
+    }
+
     pub fn connections(&self) -> usize {
         self.main.connections() + self.fast.connections()
     }
@@ -238,6 +256,9 @@ impl Broker {
             let mut running = self.running.lock().expect("nothing panics while it is held");
             (running.registration.take(), std::mem::take(&mut running.timers), running.writer.take())
         };
+        if let Some(metrics) = &self.metrics {
+            metrics.stopping();
+        }
         self.announcing.stop();
         if let Some(registration) = registration {
             say_panic(registration.finished().await);
@@ -252,6 +273,9 @@ impl Broker {
         timers::persist_offsets(&self.core).await;
         timers::persist_delay_offsets(&self.core).await;
         self.core.store.shutdown(drain.max(Duration::from_secs(1))).await;
+        if let Some(metrics) = &self.metrics {
+            metrics.end().await;
+        }
         self.writing.stop();
         if let Some(writer) = writer {
             say_panic(writer.finished().await);

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::core::Core;
-use crate::store::stop::Stopping;
+use crate::{env::Clock, store::stop::Stopping};
 
 /// How often clients and locks are looked through.
 const CLIENT_SCAN: Duration = Duration::from_secs(10);
@@ -57,11 +57,42 @@ pub async fn persist_delay_offsets(core: &Core) {
     }
 }
 
+/// The wall clock may drift by so much between two looks before it is said to have jumped.
+const JUMP_MS: i64 = 1_000;
+
+/// Says when the wall clock moved otherwise than time did: delays, retention and lookups by time go by it.
+struct WallWatch {
+    wall_ms: i64,
+    at: Duration,
+}
+
+impl WallWatch {
+    fn new(clock: &dyn Clock) -> Self {
+        WallWatch { wall_ms: clock.wall_ms(), at: clock.monotonic() }
+    }
+
+    fn look(&mut self, clock: &dyn Clock) {
+        let now = WallWatch::new(clock);
+        let jumped = (now.wall_ms - self.wall_ms) - (now.at - self.at).as_millis() as i64;
+        if jumped.abs() > JUMP_MS {
+            let way = if jumped > 0 { "forward" } else { "back" };
+            tracing::warn!(
+                "the wall clock jumped {way} by {} ms: delayed messages, retention and lookups by time go by it; let it be \
+                 slewed (chrony, ntpd) instead of set",
+                jumped.abs()
+            );
+        }
+        *self = now;
+    }
+}
+
 /// Closes connections whose client sent no heartbeat for channelExpiredTimeout, forgets expired locks.
 pub async fn clients(core: Arc<Core>, mut stopping: Stopping) {
+    let mut wall = WallWatch::new(&*core.env.clock);
     loop {
         let tick = core.env.clock.sleep(CLIENT_SCAN);
         tokio::select! { biased; () = stopping.stopped() => return, () = tick => {} }
+        wall.look(&*core.env.clock);
         let now = core.env.clock.monotonic();
         let expired = Duration::from_millis(core.config().channel_expired_timeout_ms);
         if let Some(before) = now.checked_sub(expired) {

@@ -107,7 +107,12 @@ impl Loaded {
     fn standalone_defaults(&mut self) {
         let profile = Source::Profile("standalone");
         let local = "127.0.0.1";
-        let broker = [("bindAddress", local), ("mappedFileSizeCommitLog", STANDALONE_SEGMENT_BYTES)];
+        let broker = [
+            ("bindAddress", local),
+            ("mappedFileSizeCommitLog", STANDALONE_SEGMENT_BYTES),
+            ("metricsExporterType", "PROM"),
+            ("metricsPromExporterHost", local),
+        ];
         for (key, value) in broker {
             self.broker.set(key, value, profile.clone()).expect("a default is an allowed value");
         }

@@ -3,7 +3,9 @@
 pub mod admin;
 mod ask;
 pub mod bench;
+mod cluster;
 pub mod configuration;
+pub mod doctor;
 pub mod logging;
 pub mod serve;
 pub mod store;
@@ -50,6 +52,8 @@ enum Command {
     Namesrv(Namesrv),
     /// Look after a cluster: topics, groups, positions, messages
     Admin(admin::Admin),
+    /// Look at a running cluster and this host, and say what to change
+    Doctor(doctor::Doctor),
     /// Look into a store that no broker runs on, and set damage aside
     Store(store::Store),
     /// Put load on any RocketMQ broker and measure it
@@ -150,6 +154,7 @@ pub fn run() -> i32 {
             loaded.namesrv_store(args.store.as_deref())
         }),
         Command::Admin(args) => admin::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Bench(args) => bench::run(&args),
     }

@@ -200,6 +200,9 @@ fn banner(running: &Running, loaded: &Loaded, took: Duration) {
         text += &format!("  store        {store}, segments of {}{java}\n", size(segment));
         text += &format!("  durability   {}\n", loaded.durability());
         text += &format!("  recovered    {}\n", recovered(broker));
+        if let Some(metrics) = broker.metrics_address() {
+            text += &format!("  metrics      http://{metrics}/metrics, /healthz, /readyz\n");
+        }
         ready += &format!(" store={store} flush={}", if loaded.is_sync() { "SYNC" } else { "ASYNC" });
     }
     if loaded.part == Part::Standalone

@@ -40,6 +40,9 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// While all connections together hold too much memory, a connection looks this often whether that is over.
 const MEMORY_RETRY: Duration = Duration::from_millis(100);
 
+/// What a connection may hold although all together hold too much: an ordinary request and its answer.
+const MODEST_BYTES: usize = 256 << 10;
+
 /// Why a connection is over.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
@@ -219,7 +222,7 @@ impl State {
             let for_ms = self.now.saturating_sub(since).as_millis();
             return Some(Ended::Stalled { queued: self.output.queued(), for_ms });
         }
-        // Nobody is read while memory is full: then one that sent the beginning of a large frame and nothing since must
+        // Large frames are not read on while memory is full: then one that sent the beginning of a large frame and nothing since must
         // not keep all others waiting. It may itself be among those that are not read, or be waiting for its peer.
         let quiet = self.now.saturating_sub(self.last_read);
         let is_hoarding = self.is_within_large_frame() && quiet >= bounds.write_stall_close;
@@ -319,8 +322,11 @@ impl State {
         self.in_flight() < self.common.bounds.in_flight_max && self.output.queued() < self.common.bounds.out_max_bytes
     }
 
+    /// While memory is full, whoever holds much of it is not read; others are, for those who hold it (peers that take no
+    /// answers, most often) must cost nobody else.
     fn may_read(&mut self) -> bool {
-        self.starved = !self.common.limits.has_memory();
+        let holds_much = self.input.held() + self.output.queued() > MODEST_BYTES;
+        self.starved = holds_much && !self.common.limits.has_memory();
         !self.starved && self.is_within_bounds()
     }
 

@@ -27,7 +27,7 @@ pub struct ServerConfig {
     pub connection_in_flight_max: usize,
     /// Bytes queued to be written on one connection; beyond it the connection is not read.
     pub connection_out_max_bytes: usize,
-    /// Bytes of partial frames and queued answers of all connections together; beyond it no connection is read further.
+    /// Bytes of partial frames and queued answers of all connections together; beyond it those that hold much are not read.
     pub memory_max_bytes: usize,
     /// A peer that takes nothing of what is queued for this long is cut off.
     pub write_stall_close_ms: u64,
@@ -113,6 +113,12 @@ impl Server {
     /// Bytes of partial frames and queued answers of all connections of all ports that share the limits.
     pub fn memory_bytes(&self) -> usize {
         self.common.limits.memory_bytes()
+    }
+
+    /// Tells connections and their memory (of all ports that share the limits) whenever it is asked.
+    pub fn usage(&self) -> impl Fn() -> (usize, usize) + Send + Sync + 'static {
+        let limits = self.common.limits.clone();
+        move || (limits.connections(), limits.memory_bytes())
     }
 
     /// The open channels of this port, in the order of their ids.

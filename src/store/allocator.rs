@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::{
     segment::{Segment, name_of},
+    slow::Slow,
     stop::Stopping,
 };
 use crate::{
@@ -33,6 +34,9 @@ pub enum AllocateError {
     Failed { path: String, reason: String },
 }
 
+/// A creation that takes longer is said.
+const SLOW: Duration = Duration::from_millis(10);
+
 pub struct Allocator {
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
@@ -44,6 +48,7 @@ pub struct Allocator {
     wanted: Notify,
     /// Counts attempts, so that a waiter learns of each outcome.
     attempts: Arc<Watermark>,
+    slow: Slow,
 }
 
 struct State {
@@ -73,6 +78,11 @@ impl Allocator {
             state: Mutex::new(State { next, ready: VecDeque::new(), stuck: None }),
             wanted: Notify::new(),
             attempts: Watermark::new(0),
+            slow: Slow::new(
+                "creating a segment",
+                SLOW,
+                "the file system reserves space slowly; sends wait if it takes seconds",
+            ),
         })
     }
 
@@ -123,7 +133,9 @@ impl Allocator {
             let Some(base) = base else {
                 tokio::select! { biased; () = stopping.stopped() => return, () = self.wanted.notified() => continue }
             };
+            let began = self.clock.monotonic();
             let outcome = self.prepare(base).await;
+            self.slow.took(began, self.clock.monotonic());
             let failed = outcome.is_err();
             {
                 let mut state = self.lock();

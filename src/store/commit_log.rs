@@ -19,6 +19,7 @@ use super::{
     config::{FlushMode, StoreConfig},
     record,
     segment::{Segment, Segments},
+    slow::Slow,
 };
 use crate::{
     env::{Clock, SyncFailed},
@@ -91,6 +92,7 @@ pub struct CommitLog {
     writing_since: AtomicU64,
     /// `closed` or `full` is set in the tail.
     refuses: AtomicBool,
+    slow_lock: Slow,
 }
 
 struct Tail {
@@ -139,6 +141,9 @@ struct Write {
     started: u64,
 }
 
+/// A longer wait for the lock around the log's end is said.
+const LOCK_WAIT: Duration = Duration::from_millis(500);
+
 /// A spare buffer larger than this is given back to the allocator of memory.
 const SPARE_MAX_BYTES: usize = 8 << 20;
 
@@ -183,6 +188,11 @@ impl CommitLog {
             write: Mutex::new(Write { unsynced: Vec::new(), started: end.0 }),
             writing_since: AtomicU64::new(0),
             refuses: AtomicBool::new(false),
+            slow_lock: Slow::new(
+                "waiting for the log's end",
+                LOCK_WAIT,
+                "appends hold each other up; look at the load of processor and memory",
+            ),
         })
     }
 
@@ -457,8 +467,15 @@ impl CommitLog {
         if full { self.commit().map(|_| ()) } else { Ok(()) }
     }
 
+    /// The clock is asked only where somebody stands in the way.
     fn lock_tail(&self) -> MutexGuard<'_, Tail> {
-        self.tail.lock().expect("a panic while it is held ends the process")
+        if let Ok(tail) = self.tail.try_lock() {
+            return tail;
+        }
+        let began = self.clock.monotonic();
+        let tail = self.tail.lock().expect("a panic while it is held ends the process");
+        self.slow_lock.took(began, self.clock.monotonic());
+        tail
     }
 }
 

@@ -11,14 +11,19 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    commit_log::CommitLog,
+    commit_log::{AppendError, CommitLog},
     config::{FlushMode, StoreConfig},
+    slow::Slow,
     stop::Stopping,
 };
 use crate::{
-    env::Clock,
+    env::{Clock, SyncFailed},
     model::{LogOffset, Watermark},
 };
+
+/// A commit or sync that takes longer is said.
+const SLOW: Duration = Duration::from_millis(500);
+const ADVICE: &str = "the disk is slow or shared; `keelmq doctor` measures it";
 
 /// Drives commits and syncs as the mode wants them.
 pub struct Flush {
@@ -30,6 +35,8 @@ pub struct Flush {
     idle: AtomicBool,
     /// A flush up to here was asked for, whatever the mode's timers say.
     demanded: AtomicU64,
+    slow_commit: Slow,
+    slow_sync: Slow,
     /// With the pool an acknowledgement promises no more than memory: appended, as of the last turn's end.
     pooled: Arc<Watermark>,
 }
@@ -44,6 +51,8 @@ impl Flush {
             requested: Notify::new(),
             idle: AtomicBool::new(false),
             demanded: AtomicU64::new(0),
+            slow_commit: Slow::new("handing messages to the page cache", SLOW, ADVICE),
+            slow_sync: Slow::new("a sync of the log", SLOW, ADVICE),
             pooled,
         })
     }
@@ -105,7 +114,7 @@ impl Flush {
     async fn group_commit(&self, mut stopping: Stopping) {
         loop {
             tokio::select! { biased; () = self.requested.notified() => {} () = stopping.stopped() => return }
-            if self.log.commit().is_err() || self.log.sync().await.is_err() {
+            if self.commit().is_err() || self.sync().await.is_err() {
                 return;
             }
         }
@@ -130,18 +139,32 @@ impl Flush {
                 }
             }
             let demanded = self.is_demanded();
-            if self.log.commit().is_err() {
+            if self.commit().is_err() {
                 return;
             }
             let now = self.clock.monotonic();
             let dirty = self.log.committed.get() - self.log.flushed.get();
             if demanded || dirty >= self.config.flush_least_bytes || (dirty > 0 && now >= thorough_at) {
-                if self.log.sync().await.is_err() {
+                if self.sync().await.is_err() {
                     return;
                 }
                 thorough_at = now + Duration::from_millis(self.config.flush_thorough_ms);
             }
         }
+    }
+
+    fn commit(&self) -> Result<LogOffset, AppendError> {
+        let began = self.clock.monotonic();
+        let committed = self.log.commit();
+        self.slow_commit.took(began, self.clock.monotonic());
+        committed
+    }
+
+    async fn sync(&self) -> Result<LogOffset, SyncFailed> {
+        let began = self.clock.monotonic();
+        let synced = self.log.sync().await;
+        self.slow_sync.took(began, self.clock.monotonic());
+        synced
     }
 
     fn is_demanded(&self) -> bool {

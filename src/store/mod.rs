@@ -10,6 +10,7 @@ pub mod config;
 pub mod config_file;
 pub mod consume_queue;
 pub mod flush;
+pub mod foreign;
 pub mod index;
 pub mod index_file;
 pub mod queue_files;
@@ -21,6 +22,7 @@ pub mod repair;
 pub mod reput;
 pub mod retention;
 pub mod segment;
+pub mod slow;
 pub mod stop;
 mod upkeep;
 pub mod verify;
@@ -85,6 +87,7 @@ impl MessageStore {
     pub async fn open(env: &Env, config: StoreConfig) -> Result<Arc<Self>, OpenError> {
         check(&config)?;
         let storage = &env.storage;
+        foreign::check(&**storage, &config.root)?;
         let root = config.root.as_path();
         let (queue_root, index_root) = (root.join("consumequeue"), root.join("index"));
         for directory in [root, &config.commit_log, &queue_root, &index_root] {
@@ -318,6 +321,16 @@ impl MessageStore {
     /// Why sends are refused, if they are: a failed disk, a shutdown, or a full disk in front of the next segment.
     pub fn refusal(&self) -> Option<Arc<str>> {
         self.log.refusal()
+    }
+
+    /// Why nothing is promised any more, if a write or sync failed.
+    pub fn failure(&self) -> Option<Arc<str>> {
+        self.log.flushed.failure().map(|failed| failed.reason)
+    }
+
+    /// Where the consume queues are.
+    pub fn queue_root(&self) -> std::path::PathBuf {
+        self.config.root.join("consumequeue")
     }
 
     /// Another choice of what may go and when; holds from now on.

@@ -13,6 +13,7 @@ use super::{
     checkpoint::{Checkpoint, CheckpointError},
     config::StoreConfig,
     consume_queue::{ConsumeQueue, Unit},
+    foreign::Foreign,
     record::{self, Record, Scan},
     reput::Dispatcher,
     segment::{Segment, Segments, offset_of},
@@ -24,6 +25,8 @@ use crate::{
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
     #[error("{0}. Is another broker running on this store? Stop it or choose another directory with --store")]
     Locked(#[from] LockError),
     #[error("{what} {path}: {error}")]

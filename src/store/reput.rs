@@ -34,6 +34,7 @@ pub struct Arrival<'a> {
     pub store_timestamp: i64,
     /// Bytes of the whole record.
     pub size: u32,
+    pub sys_flag: i32,
     pub properties: &'a [u8],
 }
 
@@ -205,6 +206,7 @@ impl Reput {
                 tags_code,
                 store_timestamp: record.store_timestamp,
                 size: record.size,
+                sys_flag: record.message.sys_flag,
                 properties: record.message.properties,
             });
         }

@@ -2,9 +2,11 @@
 `standalone` and `broker`; with --peer it is a second Java, so that the suites themselves can be shown to be right."""
 
 import time
+from pathlib import Path
 
 import raw
-from world import LOOPBACK, Trouble, await_registered, free_port
+import tools
+from world import LOOPBACK, JavaServers, Trouble, await_registered, free_port
 
 
 class Report(dict):
@@ -77,30 +79,43 @@ def mixed(ours, java, directory, run_client, tier):
 
 
 def takeover(ours, java, directory, run_client, tier):
-    """One store: 100 messages of ours, 100 of Java's, both read 200; a group carries on through all of it."""
-    store = directory / "store"
+    """Stores that ours and Java's take turns on, cleanly stopped and killed: a group carries on through clean stops, and
+    after a kill a fresh group reads every message that was acknowledged, each once."""
+    java540 = JavaServers(tools.jars("5.4.0"), directory / "java540")
 
-    def turn(servers, start, *features):
-        server = start()
+    def turn(servers, server, killed, *features):
         servers.append(server)
         await_registered(server.namesrv, 1)
-        log = f"takeover-{features[0].replace('=', '-')}"
+        log = f"takeover-{Path(directory).name}-{features[0].replace('=', '-')}"
         for feature, (verdict, reason, _) in run_client("java497", server.namesrv, features, at_once=1, log=log).items():
             if verdict != "ok":
                 raise Trouble(f"{feature}: {reason}")
+        if killed:
+            servers.remove(server)
+            for process in server.processes:
+                process.stop(0)
 
-    def java_standalone():
-        return java.standalone(store)
+    def stop(servers, start, store, *features):
+        turn(servers, start(directory / store), False, *features)
 
-    def our_standalone():
-        return ours.standalone(store)
+    def kill(servers, start, store, *features):
+        turn(servers, start(directory / store), True, *features)
 
-    report = Report()
-    report.play("ours writes 100", turn, our_standalone, "produce=Turns=0=100", "expect=Turns=follower=0=100")
-    report.play("java reads 100, appends 100, reads 200", turn, java_standalone, "produce=Turns=100=100",
+    report, we, old, new = Report(), ours.standalone, java.standalone, java540.standalone
+    report.play("ours writes 100", stop, we, "store", "produce=Turns=0=100", "expect=Turns=follower=0=100")
+    report.play("4.9.7 reads 100, appends 100, reads 200", stop, old, "store", "produce=Turns=100=100",
                 "expect=Turns=follower=100=100", "expect=Turns=fresh-java=0=200")
-    report.play("ours reads 200, appends 10", turn, our_standalone, "expect=Turns=fresh-ours=0=200",
-                "produce=Turns=200=10", "expect=Turns=follower=200=10")
+    report.play("ours reads 200, appends 10, is killed", kill, we, "store", "expect=Turns=fresh-ours=0=200",
+                "produce=Turns=200=10")
+    report.play("4.9.7 reads 210, appends 10, is killed", kill, old, "store", "expect=Turns=fresh-java-2=0=210",
+                "produce=Turns=210=10")
+    report.play("ours reads 220", stop, we, "store", "expect=Turns=fresh-ours-2=0=220")
+    report.play("5.4.0 writes 100", stop, new, "store540", "produce=Turns=0=100", "expect=Turns=follower=0=100")
+    report.play("ours reads 100 of 5.4.0, appends 10, is killed", kill, we, "store540", "expect=Turns=fresh-ours=0=100",
+                "produce=Turns=100=10")
+    report.play("5.4.0 reads 110, appends 10, is killed", kill, new, "store540", "expect=Turns=fresh-java=0=110",
+                "produce=Turns=110=10")
+    report.play("ours reads 120 of 5.4.0", stop, we, "store540", "expect=Turns=fresh-ours-2=0=120")
     return report
 
 

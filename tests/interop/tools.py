@@ -1,6 +1,7 @@
 """The clients as programs: fetches them with their own package managers and builds them, all below target/interop."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -44,20 +45,30 @@ def built(target, sources, build):
 
 
 def jars(version):
-    """Class path of that version; 4.9.7's comes with the servers."""
+    """Class path of that version: client, mqadmin, servers."""
     pom = HERE / "java" / "pom.xml"
-    profile = ["-Pserver"] if version == "4.9.7" else []
+    profile = ["-Pserver"]
     fetch = lambda target: call(["mvn", "-q", "-B", "-f", pom, *profile, f"-Drocketmq.version={version}",
                                  "dependency:copy-dependencies", f"-DoutputDirectory={target}"], attempts=2)
     return f"{built(BUILD / 'jars' / version, [pom], fetch)}/*"
 
 
+def compiled(version):
+    """Our own classes against that version's."""
+    class_path, sources = jars(version), sorted((HERE / "java").glob("*.java"))
+    compile_ = lambda target: call(["javac", "-nowarn", "-d", target, "-cp", class_path, *sources])
+    return built(BUILD / "classes" / version, sources, compile_)
+
+
+def admin(version, servers):
+    """(argv, env) of a JVM that plays mqadmin commands; it takes the name server's address."""
+    return (["java", *JAVA_OPENS, "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Duser.home={servers.directory}",
+             "-cp", f"{compiled(version)}:{jars(version)}", "Admin"], {**os.environ, **servers.env})
+
+
 def java(version):
     def command(directory):
-        class_path = jars(version)
-        sources = sorted((HERE / "java").glob("*.java"))
-        compile_ = lambda target: call(["javac", "-nowarn", "-d", target, "-cp", class_path, *sources])
-        classes = built(BUILD / "classes" / version, sources, compile_)
+        class_path, classes = jars(version), compiled(version)
         home = directory / "home"
         (home / "conf").mkdir(parents=True, exist_ok=True)
         for name in ("logback.xml", "logback_tools.xml", "rmq.tools.logback.xml"):

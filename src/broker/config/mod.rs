@@ -82,8 +82,6 @@ settings! {
         notify_consumer_ids_changed_enable: bool = true; "notifyConsumerIdsChangedEnable", TRUTH, AtRunTime, "tell a group's consumers when its members change";
         use_server_side_reset_offset: bool = false; "useServerSideResetOffset", TRUTH, AtRunTime, "reset offsets in the broker (5.x) instead of through the consumers (4.9)";
         lite_pull_message_enable: bool = true; "litePullMessageEnable", TRUTH, AtRunTime, "serve lite pulls (code 361)";
-        disable_consume_if_consumer_read_slowly: bool = false; "disableConsumeIfConsumerReadSlowly", TRUTH, AtRunTime, "stop groups that fall too far behind";
-        consumer_fall_behind_threshold_bytes: u64 = 16 * GIB; "consumerFallbehindThreshold", bytes(0, 1 << 60), AtRunTime, "how far is too far";
 
         // Store
         store_path_root_dir: String = "./keelmq-data".into(); "storePathRootDir", Allowed::Name, AtStart, "directory of everything stored (RocketMQ's default is $HOME/store)";
@@ -130,7 +128,6 @@ settings! {
 
         // Lanes: requests under way per kind, and how long one may have waited
         send_lane_max: u32 = 10_000; "sendThreadPoolQueueCapacity", LANE, AtStart, "sends under way";
-        put_lane_max: u32 = 10_000; "putThreadPoolQueueCapacity", LANE, AtStart, "sends that wait for their sync";
         pull_lane_max: u32 = 100_000; "pullThreadPoolQueueCapacity", LANE, AtStart, "pulls under way";
         lite_pull_lane_max: u32 = 100_000; "litePullThreadPoolQueueCapacity", LANE, AtStart, "lite pulls under way";
         reply_lane_max: u32 = 10_000; "replyThreadPoolQueueCapacity", LANE, AtStart, "replies under way";
@@ -154,10 +151,7 @@ settings! {
         short_polling_time_ms: u64 = 1_000; "shortPollingTimeMills", ms(1, DAY_MS), AtRunTime, "how long without long polling";
         register_name_server_period_ms: u64 = 30_000; "registerNameServerPeriod", ms(1, DAY_MS), AtStart, "time between registrations, taken as 10,000 to 60,000";
         register_broker_timeout_ms: u64 = 6_000; "registerBrokerTimeoutMills", ms(1, DAY_MS), AtRunTime, "how long a name server may take";
-        force_register: bool = true; "forceRegister", TRUTH, AtRunTime, "register although nothing changed";
-        compressed_register: bool = false; "compressedRegister", TRUTH, AtRunTime, "compress registrations";
         channel_expired_timeout_ms: u64 = 120_000; "channelExpiredTimeout", ms(1, DAY_MS), AtStart, "a client without heartbeat for longer is gone";
-        subscription_expired_timeout_ms: u64 = 600_000; "subscriptionExpiredTimeout", ms(1, DAY_MS), AtStart, "how long an offline subscription is remembered";
         idle_close_s: u64 = 120; "serverChannelMaxIdleTimeSeconds", Allowed::number(1, 86_400, Unit::Seconds), AtStart, "an idle connection is closed after this long";
         server_socket_backlog: u32 = 1_024; "serverSocketBacklog", count(1, 65_535), AtStart, "connections waiting to be accepted";
         connect_timeout_ms: u64 = 3_000; "connectTimeoutMillis", ms(1, DAY_MS), AtStart, "how long connecting to a name server may take";
@@ -165,7 +159,7 @@ settings! {
         // Metrics
         metrics_exporter_type: MetricsExporter = MetricsExporter::Disable; "metricsExporterType", MetricsExporter::ALLOWED, AtStart, "PROM serves /metrics, /healthz and /readyz";
         metrics_prom_exporter_host: String = String::new(); "metricsPromExporterHost", Allowed::Address, AtStart, "address of the metrics port; empty: bindAddress";
-        metrics_prom_exporter_port: u16 = 5_557; "metricsPromExporterPort", PORT, AtStart, "the metrics port";
+        metrics_prom_exporter_port: u16 = 5_557; "metricsPromExporterPort", PORT, AtStart, "the metrics port; 0 takes a free one";
         metrics_label: String = String::new(); "metricsLabel", Allowed::Text, AtStart, "labels of every metric: k:v,k:v";
         metrics_cardinality_max: u32 = 50_000; "metricsOtelCardinalityLimit", count(1, 10_000_000), AtStart, "most label combinations of a metric";
 
@@ -174,7 +168,7 @@ settings! {
         frame_size_max_bytes: usize = 16_777_216; "frameSizeMaxBytes", bytes(4 * KIB, GIB), AtStart, "KeelMQ: largest frame with its length field, a larger one closes the connection";
         connection_in_flight_max: usize = 4_096; "connectionInFlightMax", count(1, 10_000_000), AtStart, "KeelMQ: requests of a connection under way, beyond it the connection is not read";
         connection_out_max_bytes: usize = (16 * MIB) as usize; "connectionOutMaxBytes", bytes(4 * KIB, 64 * GIB), AtStart, "KeelMQ: bytes waiting to be written on a connection, beyond it the connection is not read";
-        connection_memory_max_bytes: usize = GIB as usize; "connectionMemoryMaxBytes", bytes(64 * KIB, 1 << 40), AtStart, "KeelMQ: partial frames and waiting answers of all connections together";
+        connection_memory_max_bytes: usize = GIB as usize; "connectionMemoryMaxBytes", bytes(64 * KIB, 1 << 40), AtStart, "KeelMQ: partial frames and waiting answers of all connections together, beyond it those that hold much are not read";
         write_stall_close_ms: u64 = 60_000; "writeStallCloseMs", ms(1, DAY_MS), AtStart, "KeelMQ: a peer that takes nothing for this long is cut off";
         calls_max: usize = 1_024; "callsMax", count(1, 1_000_000), AtStart, "KeelMQ: requests from us to one client under way";
         staged_max_bytes: u64 = 4 * MIB; "stagedMaxBytes", bytes(4 * KIB, 64 * GIB), AtStart, "KeelMQ: appended bytes not yet handed to the kernel, beyond it the append does so itself";
@@ -204,21 +198,7 @@ settings! {
         ("warmMappedFileEnable", "warmMapedFileEnable"),
         ("destroyMappedFileIntervalForcibly", "destroyMapedFileIntervalForcibly"),
     ];
-    // A key leaves this list when its field is read.
-    pending = &[
-        "useServerSideResetOffset",
-        "disableConsumeIfConsumerReadSlowly",
-        "consumerFallbehindThreshold",
-        "putThreadPoolQueueCapacity",
-        "forceRegister",
-        "compressedRegister",
-        "subscriptionExpiredTimeout",
-        "metricsExporterType",
-        "metricsPromExporterHost",
-        "metricsPromExporterPort",
-        "metricsLabel",
-        "metricsOtelCardinalityLimit",
-    ];
+    pending = &[];
 }
 
 /// Values that do not fit together. Each is one sentence that names the keys.

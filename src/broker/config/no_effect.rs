@@ -15,6 +15,7 @@ const CONNECTION_BOUNDS: &str = "a connection is bounded by connectionInFlightMa
 const CONTROLLER: &str = "the controller mode is not served yet";
 const DELAY: &str = "a delay level is delivered in order, by the record, as fast as it can be stored";
 const DLEDGER: &str = "DLedger is left out on purpose";
+const BEHIND: &str = "a group that is far behind is read around the page cache and slows nobody else down";
 const FILTER_DATA: &str = "filters live as long as their subscription";
 const FILTER_SERVER: &str = "filter servers are left out on purpose";
 const FLUSH: &str = "a sync covers everything appended, at the interval of its mode";
@@ -32,6 +33,7 @@ const NO_POOLS: &str =
     "there are no thread pools, requests run where they arrive, bounded by the ...QueueCapacity keys";
 const ONE_FILE: &str =
     "the file given with -c is the one that is rewritten, and each key says itself whether it can change at run time";
+const ONE_SEND_LANE: &str = "a send that waits for its sync is counted in sendThreadPoolQueueCapacity";
 const PLUG_IN: &str = "store plug-ins are left out on purpose";
 const POP: &str = "POP consumption is not served yet";
 const PROPERTY_CRC: &str = "checksums over properties are not served yet";
@@ -55,6 +57,7 @@ const SYSTEM_GROUPS: &str = "system groups always exist";
 const TIMER: &str = "timer messages of RocketMQ 5 are not served yet";
 const TLS: &str = "TLS is not served yet";
 const TRANSACTIONS: &str = "an op message is written for each commit and rollback";
+const UNCOMPRESSED: &str = "registrations are sent as they are: name servers take them of any size";
 const VERSION_BY_LENGTH: &str =
     "a topic of more than 127 bytes is refused, message version 2 is written for none shorter";
 
@@ -169,9 +172,11 @@ pub static OTHERS: &[Other] = &[
     new("compactionScheduleInternal", NUMBER, "900000", COMPACTION),
     new("compactionThreadNum", NUMBER, "6", NO_POOLS),
     new("compatibleWithOldNameSrv", TRUTH, "true", REPLICATION),
+    known("compressedRegister", TRUTH, "false", UNCOMPRESSED),
     new("configBlackList", Allowed::Text, "configBlackList;brokerConfigPath", ONE_FILE),
     new("configManagerVersion", Allowed::Text, "v1", ROCKSDB),
     new("configName", Allowed::Text, "", ACCESS),
+    known("consumerFallbehindThreshold", NUMBER, "17179869184", BEHIND),
     known("consumerManageThreadPoolNums", NUMBER, "32", NO_POOLS),
     new("consumerOffsetUpdateVersionStep", NUMBER, "500", STORED_ONCE),
     new("controllerAddr", Allowed::Text, "", CONTROLLER),
@@ -186,6 +191,7 @@ pub static OTHERS: &[Other] = &[
     known("deleteConsumeQueueFilesInterval", NUMBER, "100", RETENTION),
     known("destroyMapedFileIntervalForcibly", NUMBER, "120000", NO_MAPPING),
     new("disableCallbackExecutor", TRUTH, "false", NETTY),
+    known("disableConsumeIfConsumerReadSlowly", TRUTH, "false", BEHIND),
     new("disableNettyWorkerGroup", TRUTH, "false", NETTY),
     new("disappearTimeAfterStart", NUMBER, "-1", REPLICATION),
     known("diskFallRecorded", TRUTH, "true", STATS),
@@ -259,6 +265,7 @@ pub static OTHERS: &[Other] = &[
     known("flushConsumeQueueLeastPages", NUMBER, "2", FLUSH),
     known("flushConsumerOffsetHistoryInterval", NUMBER, "60000", STORED_ONCE),
     known("flushLeastPagesWhenWarmMapedFile", NUMBER, "4096", NO_MAPPING),
+    known("forceRegister", TRUTH, "true", REGISTRATION),
     new("forceVerifyPropCRC", TRUTH, "false", PROPERTY_CRC),
     new("forwardTimeout", NUMBER, "3000", REPLICATION),
     new("globalColdReadThreshold", NUMBER, "104857600", COLD),
@@ -352,6 +359,7 @@ pub static OTHERS: &[Other] = &[
     known("putMessageFutureThreadPoolNums", NUMBER, "2", NO_POOLS),
     new("putMessageTimeout", NUMBER, "8000", ALWAYS_ASYNC),
     known("putMsgIndexHightWater", NUMBER, "600000", INDEX),
+    known("putThreadPoolQueueCapacity", NUMBER, "10000", ONE_SEND_LANE),
     known("queryMessageThreadPoolNums", NUMBER, "10", NO_POOLS),
     refused("readOnlyCommitLogStorePaths", NOTHING, "", MULTI_PATH),
     new("readUnCommitted", TRUTH, "false", PULL_BOUNDS),
@@ -412,6 +420,7 @@ pub static OTHERS: &[Other] = &[
     known("storePathDLedgerCommitLog", Allowed::Text, "", DLEDGER),
     new("storePathEpochFile", Allowed::Text, "", REPLICATION),
     new_refused("storeType", Allowed::OneOf(&["default"]), "default", STORE_TYPE),
+    new("subscriptionExpiredTimeout", NUMBER, "600000", SUBSCRIPTIONS),
     new("syncBrokerMemberGroupPeriod", NUMBER, "1000", REPLICATION),
     new("syncBrokerMetadataPeriod", NUMBER, "5000", REPLICATION),
     new("syncControllerMetadataPeriod", NUMBER, "10000", CONTROLLER),

@@ -37,9 +37,38 @@ words! {
     }
 }
 
-words! {
-    MetricsExporter {
-        Disable = "DISABLE",
-        Prom = "PROM",
+/// Who takes metrics; RocketMQ 5 gives names or numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsExporter {
+    Disable,
+    Prom,
+    /// Known, but not served: the same as `Disable`.
+    OtlpGrpc,
+    Log,
+}
+
+impl MetricsExporter {
+    pub const ALLOWED: Allowed = Allowed::OneOf(&["DISABLE", "PROM", "OTLP_GRPC", "LOG", "0", "1", "2", "3"]);
+}
+
+impl Value for MetricsExporter {
+    fn from_text(text: &str) -> Option<Self> {
+        Some(match text {
+            "DISABLE" | "0" => MetricsExporter::Disable,
+            "OTLP_GRPC" | "1" => MetricsExporter::OtlpGrpc,
+            "PROM" | "2" => MetricsExporter::Prom,
+            "LOG" | "3" => MetricsExporter::Log,
+            _ => return None,
+        })
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            MetricsExporter::Disable => "DISABLE",
+            MetricsExporter::Prom => "PROM",
+            MetricsExporter::OtlpGrpc => "OTLP_GRPC",
+            MetricsExporter::Log => "LOG",
+        }
+        .to_owned()
     }
 }

@@ -148,6 +148,11 @@ fn attempt(core: &Core, bytes: &Bytes, decision: Decision) -> Result<Attempt, Re
     match decide(core, &half, claim, decision, &mut is_delivered) {
         Ok(end) => {
             table.finish(root);
+            if decision == Decision::RollBack
+                && let Some((topic, _)) = half::destination(&half)
+            {
+                core.stats.rolled_back(topic);
+            }
             Ok(Attempt::Decided(end.0))
         }
         Err(Undecided::Append(error @ (AppendError::SegmentFull | AppendError::PoolExhausted))) => {

@@ -55,10 +55,14 @@ impl Offset {
     fn update(&self, asked: &Request<'_>) -> Result<Response, Refused> {
         let header = UpdateConsumerOffset::decode(&asked.command.fields)?;
         let offsets = &self.0.offsets;
-        offsets
-            .commit(header.topic, header.consumer_group, header.queue_id, header.commit_offset)
+        let is_taken = offsets
+            .commit_consumed(header.topic, header.consumer_group, header.queue_id, header.commit_offset)
             .map_err(Refused::system)?;
-        Ok(Response::success())
+        let mut response = Response::success();
+        if !is_taken {
+            response.remark = Some("Offset has been previously reset".into());
+        }
+        Ok(response)
     }
 
     fn search(&self, asked: &Request<'_>) -> Result<Response, Refused> {

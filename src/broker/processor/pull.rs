@@ -46,10 +46,14 @@ impl Pull {
             bytes_max: header.max_message_bytes.filter(|bytes| *bytes > 0).map_or(u64::MAX, |bytes| bytes as u64),
             filter: filter.as_deref(),
         };
-        let got = self.get(&get, header.consumer_group)?;
+        let got = match self.reset(header.topic, header.consumer_group, queue_id) {
+            Some(reset) => return Ok(Answer::Now(reset)),
+            None => self.get(&get, header.consumer_group)?,
+        };
         if header.sys_flag & pull_flag::COMMIT_OFFSET != 0
             && let Some(offset) = header.commit_offset
-            && let Err(error) = core.offsets.commit(header.topic, header.consumer_group, header.queue_id, offset)
+            && let Err(error) =
+                core.offsets.commit_consumed(header.topic, header.consumer_group, header.queue_id, offset)
         {
             tracing::warn!("an offset of group {} was not stored: {error}", header.consumer_group);
         }
@@ -99,9 +103,12 @@ impl Pull {
             bytes_max: held.bytes_max,
             filter: held.filter.as_deref(),
         };
-        let response = match self.get(&get, &held.group) {
-            Ok(got) => respond(held.offset, got),
-            Err(refused) => refused.into_response(),
+        let response = match self.reset(&held.topic, &held.group, held.queue_id) {
+            Some(reset) => reset,
+            None => match self.get(&get, &held.group) {
+                Ok(got) => respond(held.offset, got),
+                Err(refused) => refused.into_response(),
+            },
         };
         held.channel.respond(held.opaque, held.serialization, response);
     }
@@ -204,6 +211,19 @@ impl Pull {
         subscription.filter.map_err(|error| unparsable(&*error))
     }
 
+    /// A tool put the group somewhere else (useServerSideResetOffset): the consumer is sent there, once.
+    fn reset(&self, topic: &str, group: &str, queue_id: u32) -> Option<Response> {
+        let core = &self.0;
+        let next = core.offsets.take_reset(topic, group, queue_id as i32)?;
+        Some(
+            Response::error(response::PULL_OFFSET_MOVED, "OFFSET_RESET")
+                .with("suggestWhichBrokerId", 0)
+                .with("nextBeginOffset", next)
+                .with("minOffset", core.store.min_offset(topic, queue_id).0 as i64)
+                .with("maxOffset", core.store.max_offset(topic, queue_id).0 as i64),
+        )
+    }
+
     fn get(&self, get: &Get<'_>, group: &str) -> Result<Got, Refused> {
         let core = &self.0;
         let begun = core.env.clock.monotonic();
@@ -211,7 +231,8 @@ impl Pull {
             tracing::error!("a pull of {} queue {} at {} failed: {error}", get.topic, get.queue_id, get.offset);
             Refused::system(format!("store getMessage failed: {error}"))
         })?;
-        core.stats.got(get.topic, group, got.count, got.bytes, core.env.clock.monotonic() - begun);
+        let took = core.env.clock.monotonic() - begun;
+        core.stats.got((get.topic, get.queue_id), group, (got.count, got.bytes), got.next, took);
         Ok(got)
     }
 }

@@ -7,28 +7,22 @@ use super::{
     table::{Cell, Table},
 };
 use crate::{
-    cli::ask::ask,
+    cli::{ask::ask, cluster::Cluster},
     env::Env,
     model::properties,
     protocol::{
         body::{
-            Body, ClusterInfo, ConsumeStats, KvTable, ResetOffsets, SubscriptionGroupTable, TopicList, TopicRouteData,
+            Body, ClusterInfo, ConsumeStats, KvTable, MessageQueue, ResetOffsets, SubscriptionGroupTable, TopicList,
         },
         code::{request, response},
-        command::{Answered, Call},
+        command::Call,
         header::{CreateTopic, GetConsumeStats, PullMessage, ResetOffset, SendMessage},
     },
     store::record::{Scan, scan},
 };
 
-/// Requests to one cluster.
-struct Cluster<'a> {
-    env: &'a Env,
-    namesrv: &'a str,
-}
-
 pub async fn run(env: &Env, admin: &Admin) -> Result<Table, String> {
-    let cluster = Cluster { env, namesrv: &admin.namesrv };
+    let cluster = Commands(Cluster { env, namesrv: &admin.namesrv });
     match &admin.kind {
         Kind::Cluster => cluster.overview().await,
         Kind::Topics { all } => cluster.topics(*all).await,
@@ -43,52 +37,18 @@ pub async fn run(env: &Env, admin: &Admin) -> Result<Table, String> {
     }
 }
 
-impl Cluster<'_> {
-    /// An answer of code 0, or what was said instead.
-    async fn ask(&self, address: &str, call: &Call) -> Result<Answered, String> {
-        let answer = ask(self.env, address, call).await?;
-        if answer.code == response::SUCCESS {
-            return Ok(answer);
-        }
-        let name = response::name(answer.code).unwrap_or("unknown code");
-        Err(format!("{address}: {} {name}: {}", answer.code, answer.remark.unwrap_or_default()))
-    }
+/// What is done with a cluster.
+struct Commands<'a>(Cluster<'a>);
 
-    async fn body<B: Body>(&self, address: &str, call: &Call) -> Result<B, String> {
-        let answer = self.ask(address, call).await?;
-        B::decode(&answer.body).map_err(|error| format!("{address}: its answer cannot be read: {error}"))
-    }
+impl<'a> std::ops::Deref for Commands<'a> {
+    type Target = Cluster<'a>;
 
-    async fn info(&self) -> Result<ClusterInfo, String> {
-        self.body(self.namesrv, &Call::new(request::GET_BROKER_CLUSTER_INFO)).await
+    fn deref(&self) -> &Cluster<'a> {
+        &self.0
     }
+}
 
-    /// Name and address of every master.
-    async fn masters(&self) -> Result<Vec<(String, String)>, String> {
-        let info = self.info().await?;
-        let master = |(name, data): (String, crate::protocol::body::BrokerData)| {
-            data.broker_addrs.get(&0).map(|address| (name, address.clone()))
-        };
-        let masters: Vec<_> = info.broker_addr_table.into_iter().filter_map(master).collect();
-        if masters.is_empty() {
-            return Err(format!("name server {} knows no broker", self.namesrv));
-        }
-        Ok(masters)
-    }
-
-    async fn route(&self, topic: &str) -> Result<TopicRouteData, String> {
-        self.body(self.namesrv, &Call::new(request::GET_ROUTEINFO_BY_TOPIC).with("topic", topic.to_owned())).await
-    }
-
-    /// Name and address of the masters that have the topic.
-    async fn masters_of(&self, topic: &str) -> Result<Vec<(String, String)>, String> {
-        let route = self.route(topic).await?;
-        let master = |data: &crate::protocol::body::BrokerData| {
-            data.broker_addrs.get(&0).map(|address| (data.broker_name.clone(), address.clone()))
-        };
-        Ok(route.broker_datas.iter().filter_map(master).collect())
-    }
-
+impl Commands<'_> {
     async fn overview(&self) -> Result<Table, String> {
         let mut table = Table::new(&["cluster", "broker", "id", "address", "version", "sent today", "in/s", "out/s"]);
         let info = self.info().await?;
@@ -103,7 +63,8 @@ impl Cluster<'_> {
                     };
                     let fact = |name: &str| facts.get(name).map(String::as_str);
                     // Rates over ten seconds, a minute, ten minutes: the first.
-                    let rate = |name: &str| fact(name).and_then(|rates| rates.split(' ').next()).map(str::to_owned);
+                    let first = |name: &str| fact(name)?.split(' ').next()?.parse::<f64>().ok();
+                    let rate = |name: &str| first(name).map(|rate| format!("{rate:.1}"));
                     let today = || {
                         let total = |name: &str| fact(name).and_then(|count| count.parse::<i64>().ok());
                         Some(total("msgPutTotalTodayNow")? - total("msgPutTotalTodayMorning")?)
@@ -257,16 +218,55 @@ impl Cluster<'_> {
             millis => millis.parse().map_err(|_| format!("--to {to}: first, last, or milliseconds since 1970"))?,
         };
         let mut table = Table::new(&["topic", "broker", "queue", "position"]);
-        for (_, address) in self.masters_of(topic).await? {
+        for (broker, address) in self.masters_of(topic).await? {
             let mut call = Call::new(request::INVOKE_BROKER_TO_RESET_OFFSET);
             let header = ResetOffset { topic, group, timestamp, is_force: true, queue_id: None, offset: None };
             header.write(&mut call.fields);
-            let reset: ResetOffsets = self.body(&address, &call).await?;
+            let answer = ask(self.env, &address, &call).await?;
+            let reset = match answer.code {
+                response::SUCCESS => {
+                    ResetOffsets::decode(&answer.body).map_err(|error| format!("{address}: {error}"))?
+                }
+                // Nobody to be told, or a group without offsets: they are stored from here.
+                code if code == response::CONSUMER_NOT_ONLINE || says_no_group(answer.remark.as_deref()) => {
+                    self.reset_offline(&broker, &address, (group, topic), timestamp).await?
+                }
+                code => {
+                    let name = response::name(code).unwrap_or("unknown code");
+                    return Err(format!("{address}: {code} {name}: {}", answer.remark.unwrap_or_default()));
+                }
+            };
             for (queue, offset) in reset.offset_table {
                 table.row(vec![queue.topic.into(), queue.broker_name.into(), queue.queue_id.into(), offset.into()]);
             }
         }
         Ok(table)
+    }
+
+    async fn reset_offline(
+        &self,
+        broker: &str,
+        address: &str,
+        (group, topic): (&str, &str),
+        timestamp: i64,
+    ) -> Result<ResetOffsets, String> {
+        let route = self.route(topic).await?;
+        let queues = route.queue_datas.iter().find(|queues| queues.broker_name == broker);
+        let mut reset = ResetOffsets::default();
+        for queue_id in 0..queues.map_or(0, |queues| queues.read_queue_nums) {
+            let code = if timestamp < 0 { request::GET_MAX_OFFSET } else { request::SEARCH_OFFSET_BY_TIMESTAMP };
+            let of_queue = |code| Call::new(code).with("topic", topic.to_owned()).with("queueId", queue_id);
+            let found = self.ask(address, &of_queue(code).with("timestamp", timestamp)).await?;
+            let offset = found.fields.get("offset").and_then(|text| text.parse::<i64>().ok());
+            let offset = offset.ok_or_else(|| format!("{address}: no offset in its answer to {code}"))?;
+            let commit = of_queue(request::UPDATE_CONSUMER_OFFSET)
+                .with("consumerGroup", group.to_owned())
+                .with("commitOffset", offset);
+            self.ask(address, &commit).await?;
+            let queue = MessageQueue { broker_name: broker.to_owned(), queue_id, topic: topic.to_owned() };
+            reset.offset_table.insert(queue, offset);
+        }
+        Ok(reset)
     }
 
     async fn browse(&self, topic: &str, only: Option<i32>, count: i64) -> Result<Table, String> {
@@ -386,6 +386,11 @@ fn system_names(info: &ClusterInfo) -> Vec<String> {
     let replies = info.cluster_addr_table.keys().map(|cluster| format!("{cluster}_REPLY_TOPIC"));
     let named = info.cluster_addr_table.keys().chain(info.broker_addr_table.keys()).cloned();
     fixed.into_iter().map(str::to_owned).chain(named).chain(replies).collect()
+}
+
+/// 222's way of saying that the group has no offsets yet.
+fn says_no_group(remark: Option<&str>) -> bool {
+    remark.is_some_and(|remark| remark.starts_with("THe consumer group"))
 }
 
 /// The beginning of a body, one line.

@@ -51,7 +51,7 @@ enum Kind {
     Groups,
     /// How far a group is behind
     Lag { group: String },
-    /// Move a group's position; its consumers must be online
+    /// Move a group's position, whether its consumers are online or not
     Reset {
         group: String,
         topic: String,

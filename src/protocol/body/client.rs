@@ -56,6 +56,12 @@ body! {
         pub unit_mode: bool = "unitMode",
     }
 
+    /// Of an answer to GET_CONSUMER_RUNNING_INFO (307): what the client subscribes to.
+    #[derive(Default)]
+    pub struct RunningSubscriptions {
+        pub subscription_set: Vec<SubscriptionData> = "subscriptionSet",
+    }
+
     /// What a group wants of a topic.
     pub struct SubscriptionData {
         pub class_filter_mode: bool = "classFilterMode",
@@ -95,5 +101,20 @@ body! {
     /// Answer to LOCK_BATCH_MQ (41). C++ and Go want the list even if it is empty.
     pub struct LockedBatch {
         pub lock_ok_mq_set: Vec<MessageQueue> = "lockOKMQSet",
+    }
+}
+
+impl SubscriptionData {
+    /// Subscriptions as people write them, `orders(*), payments(TagA)`, in one order; a group's retries are no wish of
+    /// anybody's.
+    pub fn describe<'a>(all: impl IntoIterator<Item = &'a SubscriptionData>) -> String {
+        let named = all.into_iter().filter(|one| !one.topic.starts_with("%RETRY%"));
+        let each: BTreeSet<String> = named
+            .map(|one| match one.expression_type.as_deref() {
+                None | Some("" | "TAG") => format!("{}({})", one.topic, one.sub_string),
+                Some(kind) => format!("{}({kind}: {})", one.topic, one.sub_string),
+            })
+            .collect();
+        if each.is_empty() { "nothing".to_owned() } else { each.into_iter().collect::<Vec<_>>().join(", ") }
     }
 }

@@ -50,7 +50,9 @@ impl Admin {
                 }
                 let offset_table = self.lag(&group, &topic, known.config.write_queue_nums)?;
                 let behind = |offsets: &ConsumeOffsets| offsets.broker_offset - offsets.consumer_offset;
+                let in_flight = |offsets: &ConsumeOffsets| offsets.pull_offset.unwrap_or(0) - offsets.consumer_offset;
                 list.total_diff += offset_table.values().map(behind).sum::<i64>();
+                *list.total_inflight_diff.get_or_insert(0) += offset_table.values().map(in_flight).sum::<i64>();
                 let consume_tps = self.0.stats.consume_tps(&topic, &group);
                 of_group.push(ConsumeStats { consume_tps, offset_table });
             }
@@ -71,13 +73,16 @@ impl Admin {
         topic: &str,
         queues: i32,
     ) -> Result<BTreeMap<crate::protocol::body::MessageQueue, ConsumeOffsets>, Refused> {
-        let stored = self.0.offsets.of(topic, group);
+        let (stored, pulled) = (self.0.offsets.of(topic, group), self.0.stats.pulled(topic, group));
         let mut table = BTreeMap::new();
         for queue in 0..queues {
             let consumer_offset = stored.get(&queue).copied().unwrap_or(0).max(0);
             let last_timestamp = self.stored_at(topic, queue, consumer_offset - 1)?.unwrap_or(0);
             let broker_offset = self.max_of(topic, queue);
-            let offsets = ConsumeOffsets { broker_offset, consumer_offset, last_timestamp, pull_offset: None };
+            let stands = pulled.get(&(queue as u32)).copied().unwrap_or(0);
+            // Who has pulled nothing since the start has nothing in flight.
+            let pull_offset = Some(stands.max(consumer_offset));
+            let offsets = ConsumeOffsets { broker_offset, consumer_offset, last_timestamp, pull_offset };
             table.insert(self.queue_of(topic, queue), offsets);
         }
         Ok(table)

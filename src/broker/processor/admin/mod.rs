@@ -10,6 +10,8 @@ mod reset;
 mod runtime;
 mod topic;
 
+pub(crate) use runtime::earliest_stored;
+
 use std::{io, sync::Arc};
 
 use crate::{

@@ -1,4 +1,5 @@
-//! Puts a group to a point in time (222): its consumers are told to go there (4.9.7's way).
+//! Puts a group to a point in time (222): its consumers are told to go there (4.9.7's way), or its next pulls are, so that
+//! nobody needs to be online (5.x's way, useServerSideResetOffset).
 
 use crate::{
     model::QueueOffset,
@@ -21,11 +22,60 @@ use super::{
 const TO_THE_END: i64 = -1;
 
 impl Admin {
-    /// The stored offsets stay until the consumers commit the new ones; who goes forward must say `isForce`.
     pub(super) fn reset_offset(&self, asked: &Request<'_>) -> Result<Response, Refused> {
-        let core = &self.0;
         let header = ResetOffset::decode(&asked.command.fields)?;
-        let ResetOffset { topic, group, timestamp, .. } = header;
+        match self.0.config().use_server_side_reset_offset {
+            true => self.reset_stored(&header),
+            false => self.reset_clients(asked, &header),
+        }
+    }
+
+    /// Holds at once and survives a restart; a pull under way hears of it, what the consumers had before is not committed.
+    fn reset_stored(&self, header: &ResetOffset<'_>) -> Result<Response, Refused> {
+        let core = &self.0;
+        let ResetOffset { topic, group, timestamp, .. } = *header;
+        let Some(known) = core.topics.find(topic) else {
+            return Err(Refused::new(response::TOPIC_NOT_EXIST, format!("Topic {topic} does not exist")));
+        };
+        if core.groups.find(group).is_none() {
+            let remark = format!("Group {group} does not exist");
+            return Err(Refused::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
+        }
+        let queues = match header.queue_id.filter(|queue| *queue >= 0) {
+            Some(queue) if queue >= known.config.read_queue_nums => {
+                return Err(Refused::system(format!("Queue {queue} of topic {topic} does not exist")));
+            }
+            Some(queue) => queue..queue + 1,
+            None => 0..known.config.read_queue_nums,
+        };
+        let mut resets = ResetOffsets::default();
+        for queue in queues {
+            // An offset is that of one queue.
+            let offset = match header.offset.filter(|offset| *offset >= 0 && header.queue_id.is_some()) {
+                None => self.offset_at(topic, queue, timestamp)?,
+                Some(offset) => {
+                    let (min, max) = (self.min_of(topic, queue), self.max_of(topic, queue));
+                    if !(min..=max).contains(&offset) {
+                        let remark = format!("Target offset {offset} not in consume queue range [{min}-{max}]");
+                        return Err(Refused::system(remark));
+                    }
+                    offset
+                }
+            };
+            resets.offset_table.insert(self.queue_of(topic, queue), offset);
+        }
+        for (queue, offset) in &resets.offset_table {
+            core.offsets.reset(topic, group, queue.queue_id, *offset).map_err(Refused::system)?;
+            core.hold.recheck(topic, queue.queue_id as u32, i64::MAX);
+        }
+        tracing::info!("a tool put group {group} of topic {topic} to {:?}", resets.offset_table.values());
+        Ok(success(&resets))
+    }
+
+    /// The stored offsets stay until the consumers commit the new ones; who goes forward must say `isForce`.
+    fn reset_clients(&self, asked: &Request<'_>, header: &ResetOffset<'_>) -> Result<Response, Refused> {
+        let core = &self.0;
+        let ResetOffset { topic, group, timestamp, .. } = *header;
         let Some(known) = core.topics.find(topic) else {
             let remark = format!("[reset-offset] reset offset failed, no topic in this broker. topic={topic}");
             return Err(Refused::system(remark));

@@ -1,14 +1,17 @@
 //! The broker's figures of this moment (28), and the figures of a topic or group over time (315). Every number is measured
 //! when it is asked for.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use crate::{
     broker::topics::SCHEDULE_TOPIC,
     env::Space,
     protocol::{body::KvTable, command::Response, header::ViewBrokerStatsData},
     remoting::Request,
-    store::record::{self, Scan},
+    store::{
+        MessageStore,
+        record::{self, Scan},
+    },
 };
 
 use super::{Admin, Refused, success, unreadable};
@@ -92,11 +95,7 @@ impl Admin {
     fn log(&self, table: &mut Table) -> Result<(), Refused> {
         let store = &self.0.store;
         let (begin, appended) = (store.log_begin(), store.appended().0);
-        let record = store.record_at(begin).map_err(unreadable)?;
-        let earliest = record.and_then(|bytes| match record::scan(&bytes, false) {
-            Scan::Record(record) => Some(record.store_timestamp),
-            _ => None,
-        });
+        let earliest = earliest_stored(store).map_err(unreadable)?;
         put(table, "commitLogMinOffset", begin.0);
         put(table, "commitLogMaxOffset", appended);
         put(table, "earliestMessageTimeStamp", earliest.unwrap_or(-1));
@@ -119,7 +118,7 @@ impl Admin {
         let clock = &self.0.env.clock;
         let begun = clock.monotonic();
         self.0.store.await_append();
-        (clock.monotonic() - begun).as_millis()
+        (clock.monotonic() - begun).max(self.0.store.writing_for()).as_millis()
     }
 
     fn queues(&self, table: &mut Table) {
@@ -153,6 +152,15 @@ impl Admin {
         let text = format!("[ {days} days, {hours} hours, {minutes} minutes, {} seconds ]", seconds % 60);
         put(table, "runtime", text);
     }
+}
+
+/// When the oldest message was stored; `None` if there is none.
+pub(crate) fn earliest_stored(store: &MessageStore) -> io::Result<Option<i64>> {
+    let record = store.record_at(store.log_begin())?;
+    Ok(record.and_then(|bytes| match record::scan(&bytes, false) {
+        Scan::Record(record) => Some(record.store_timestamp),
+        _ => None,
+    }))
 }
 
 type Table = BTreeMap<String, String>;

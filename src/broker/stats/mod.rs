@@ -2,31 +2,42 @@
 //! are relaxed atomics on the hot paths; one task looks at them every ten seconds and keeps samples. Knows no request.
 //! (Source of names and windows: StoreStatsService, BrokerStatsManager and StatsItem of Apache RocketMQ 4.9.7.)
 
+mod incoming;
+mod meter;
+mod taken;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, RwLock,
+        Arc, Mutex, RwLock,
         atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
+use self::{
+    incoming::Incoming,
+    meter::{Flow, a_second},
+    taken::Taken,
+};
+pub use self::{
+    incoming::{CameIn, Kind, SIZES, Sizes},
+    taken::Stands,
+};
 use super::core::Core;
 use crate::{
     env::Clock,
     model::rate_limited::RateLimited,
-    protocol::body::{BrokerStatsData, BrokerStatsItem},
-    store::{Arrival, stop::Stopping},
+    protocol::body::BrokerStatsData,
+    store::{Arrival, slow::Slow, stop::Stopping},
 };
 
 const TICK: Duration = Duration::from_secs(10);
-/// Samples of a minute, an hour and a day, and the ticks between two of them.
-const MINUTE: (usize, u64) = (7, 1);
-const HOUR: (usize, u64) = (7, 60);
-const DAY: (usize, u64) = (25, 360);
 /// Samples of the rates over ten seconds, a minute and ten minutes.
 const RATE_SAMPLES_MAX: usize = 61;
 const DAY_MS: i64 = 86_400_000;
+/// A put that takes longer is said.
+const SLOW_PUT_MS: i64 = 500;
 
 /// Upper bounds in milliseconds of the classes of putMessageDistributeTime; one more class is above all of them.
 const CLASSES_MS: [i64; 12] = [0, 10, 50, 100, 200, 500, 1_000, 2_000, 3_000, 4_000, 5_000, 10_000];
@@ -53,6 +64,7 @@ pub struct Stats {
     put: Flow,
     put_failed: AtomicU64,
     put_ms_max: AtomicI64,
+    slow_put: Slow,
     /// Since the last whole minute, and the minute before it (which is what is shown).
     put_classes: [AtomicU64; CLASSES_MS.len() + 1],
     shown_classes: Mutex<[u64; CLASSES_MS.len() + 1]>,
@@ -62,38 +74,10 @@ pub struct Stats {
     get_ms_max: AtomicI64,
     rates: Mutex<VecDeque<Sample>>,
     days: Mutex<Days>,
-    topics: RwLock<BTreeMap<String, Arc<Flow>>>,
-    groups: RwLock<BTreeMap<String, BTreeMap<String, Arc<Flow>>>>,
-    last_topic: Mutex<Option<(String, Arc<Flow>)>>,
-}
-
-/// Messages and their bytes.
-#[derive(Default)]
-struct Flow {
-    messages: Meter,
-    bytes: Meter,
-}
-
-/// A sum that only grows, and what it was.
-#[derive(Default)]
-struct Meter {
-    value: AtomicU64,
-    times: AtomicU64,
-    past: Mutex<Past>,
-}
-
-#[derive(Default)]
-struct Past {
-    minute: VecDeque<Reading>,
-    hour: VecDeque<Reading>,
-    day: VecDeque<Reading>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Reading {
-    at: Duration,
-    value: u64,
-    times: u64,
+    topics: RwLock<BTreeMap<String, Arc<Incoming>>>,
+    /// By topic and group.
+    groups: RwLock<BTreeMap<String, BTreeMap<String, Arc<Taken>>>>,
+    last_topic: Mutex<Option<(String, Arc<Incoming>)>>,
 }
 
 #[derive(Clone, Copy)]
@@ -147,6 +131,11 @@ impl Stats {
             put: Flow::default(),
             put_failed: AtomicU64::new(0),
             put_ms_max: AtomicI64::new(0),
+            slow_put: Slow::new(
+                "a message, from its append to where consumers see it,",
+                Duration::from_millis(SLOW_PUT_MS as u64),
+                "look for slow syncs, and for a clock that jumped",
+            ),
             put_classes: Default::default(),
             shown_classes: Mutex::default(),
             got: Flow::default(),
@@ -171,16 +160,20 @@ impl Stats {
         self.put.add(1, arrival.size.into());
         let took_ms = (self.clock.wall_ms() - arrival.store_timestamp).max(0);
         self.put_ms_max.fetch_max(took_ms, Relaxed);
+        if took_ms > SLOW_PUT_MS {
+            let now = self.clock.monotonic();
+            self.slow_put.took(now.saturating_sub(Duration::from_millis(took_ms as u64)), now);
+        }
         let class = CLASSES_MS.iter().position(|bound| took_ms <= *bound).unwrap_or(CLASSES_MS.len());
         self.put_classes[class].fetch_add(1, Relaxed);
         // Messages of one topic follow each other.
         let mut last = self.last_topic.lock().expect("nothing panics while it is held");
         match &*last {
-            Some((topic, flow)) if topic == arrival.topic => flow.add(1, arrival.size.into()),
+            Some((topic, incoming)) if topic == arrival.topic => incoming.add(arrival),
             _ => {
-                if let Some(flow) = self.of_topic(arrival.topic) {
-                    flow.add(1, arrival.size.into());
-                    *last = Some((arrival.topic.to_owned(), flow));
+                if let Some(incoming) = self.of_topic(arrival.topic) {
+                    incoming.add(arrival);
+                    *last = Some((arrival.topic.to_owned(), incoming));
                 }
             }
         }
@@ -191,8 +184,9 @@ impl Stats {
         self.put_failed.fetch_add(1, Relaxed);
     }
 
-    /// A pull found so much; it took the store so long.
-    pub fn got(&self, topic: &str, group: &str, messages: u32, bytes: u64, took: Duration) {
+    /// A pull of a queue found so much and goes on at `next`; it took the store so long.
+    pub fn got(&self, (topic, queue): (&str, u32), group: &str, found: (u32, u64), next: i64, took: Duration) {
+        let (messages, bytes) = found;
         self.get_ms_max.fetch_max(took.as_millis() as i64, Relaxed);
         if messages == 0 {
             self.missed.fetch_add(1, Relaxed);
@@ -200,9 +194,40 @@ impl Stats {
         }
         self.found.fetch_add(1, Relaxed);
         self.got.add(messages.into(), bytes);
-        if let Some(flow) = self.of_group(topic, group) {
-            flow.add(messages.into(), bytes);
+        if let Some(taken) = self.of_group(topic, group) {
+            taken.add(messages.into(), bytes, queue, next);
         }
+    }
+
+    /// A half message of the topic was rolled back.
+    pub fn rolled_back(&self, topic: &str) {
+        if let Some(incoming) = self.of_topic(topic) {
+            incoming.roll_back();
+        }
+    }
+
+    /// What came into each topic.
+    pub fn incoming(&self) -> Vec<CameIn> {
+        let topics = self.topics.read().expect("nothing panics while it is held");
+        topics.iter().map(|(topic, incoming)| incoming.came_in(topic)).collect()
+    }
+
+    /// What each group took of each topic: messages and bytes.
+    pub fn outgoing(&self) -> Vec<(String, String, u64, u64)> {
+        let topics = self.groups.read().expect("nothing panics while it is held");
+        let each =
+            topics.iter().flat_map(|(topic, groups)| groups.iter().map(move |(group, taken)| (topic, group, taken)));
+        each.map(|(topic, group, taken)| {
+            let (messages, bytes) = taken.sums();
+            (topic.clone(), group.clone(), messages, bytes)
+        })
+        .collect()
+    }
+
+    /// Where the group's pulls stand in the topic.
+    pub fn pulled(&self, topic: &str, group: &str) -> Stands {
+        let topics = self.groups.read().expect("nothing panics while it is held");
+        topics.get(topic).and_then(|groups| groups.get(group)).map(|taken| taken.stands()).unwrap_or_default()
     }
 
     pub fn remove_topic(&self, topic: &str) {
@@ -223,13 +248,13 @@ impl Stats {
     pub fn consume_tps(&self, topic: &str, group: &str) -> f64 {
         let groups = self.groups.read().expect("nothing panics while it is held");
         let flow = groups.get(topic).and_then(|groups| groups.get(group));
-        flow.map_or(0.0, |flow| flow.messages.data(self.clock.monotonic()).stats_minute.tps)
+        flow.map_or(0.0, |taken| taken.flow.messages.data(self.clock.monotonic()).stats_minute.tps)
     }
 
     /// Messages a second that came into the topic during the last minute.
     pub fn put_tps(&self, topic: &str) -> f64 {
         let topics = self.topics.read().expect("nothing panics while it is held");
-        topics.get(topic).map_or(0.0, |flow| flow.messages.data(self.clock.monotonic()).stats_minute.tps)
+        topics.get(topic).map_or(0.0, |topic| topic.flow.messages.data(self.clock.monotonic()).stats_minute.tps)
     }
 
     /// Code 315: a named figure of a key (a topic, `topic@group`, or the cluster).
@@ -241,10 +266,10 @@ impl Stats {
             self.groups.read().expect("nothing panics while it is held").get(topic)?.get(group).cloned()
         };
         match name {
-            "TOPIC_PUT_NUMS" => Some(topic()?.messages.data(now)),
-            "TOPIC_PUT_SIZE" => Some(topic()?.bytes.data(now)),
-            "GROUP_GET_NUMS" => Some(group()?.messages.data(now)),
-            "GROUP_GET_SIZE" => Some(group()?.bytes.data(now)),
+            "TOPIC_PUT_NUMS" => Some(topic()?.flow.messages.data(now)),
+            "TOPIC_PUT_SIZE" => Some(topic()?.flow.bytes.data(now)),
+            "GROUP_GET_NUMS" => Some(group()?.flow.messages.data(now)),
+            "GROUP_GET_SIZE" => Some(group()?.flow.bytes.data(now)),
             "BROKER_PUT_NUMS" if key == cluster => Some(self.put.messages.data(now)),
             "BROKER_GET_NUMS" if key == cluster => Some(self.got.messages.data(now)),
             _ => None,
@@ -290,7 +315,7 @@ impl Stats {
         }
     }
 
-    fn of_topic(&self, topic: &str) -> Option<Arc<Flow>> {
+    fn of_topic(&self, topic: &str) -> Option<Arc<Incoming>> {
         if let Some(flow) = self.topics.read().expect("nothing panics while it is held").get(topic) {
             return Some(flow.clone());
         }
@@ -299,11 +324,11 @@ impl Stats {
             self.say_full();
             return None;
         }
-        let flow = topics.entry(topic.to_owned()).or_insert_with(|| Flow::new(self.clock.monotonic()));
+        let flow = topics.entry(topic.to_owned()).or_insert_with(|| Arc::new(Incoming::new(self.clock.monotonic())));
         Some(flow.clone())
     }
 
-    fn of_group(&self, topic: &str, group: &str) -> Option<Arc<Flow>> {
+    fn of_group(&self, topic: &str, group: &str) -> Option<Arc<Taken>> {
         let known = self.groups.read().expect("nothing panics while it is held");
         if let Some(flow) = known.get(topic).and_then(|groups| groups.get(group)) {
             return Some(flow.clone());
@@ -315,7 +340,7 @@ impl Stats {
             return None;
         }
         let groups = topics.entry(topic.to_owned()).or_default();
-        let flow = groups.entry(group.to_owned()).or_insert_with(|| Flow::new(self.clock.monotonic()));
+        let flow = groups.entry(group.to_owned()).or_insert_with(|| Arc::new(Taken::new(self.clock.monotonic())));
         Some(flow.clone())
     }
 
@@ -350,14 +375,14 @@ impl Stats {
     fn tick(&self, number: u64) {
         self.sample();
         let now = self.clock.monotonic();
-        let all = {
-            let topics = self.topics.read().expect("nothing panics while it is held");
+        let topics: Vec<_> = self.topics.read().expect("nothing panics while it is held").values().cloned().collect();
+        let groups: Vec<_> = {
             let groups = self.groups.read().expect("nothing panics while it is held");
-            let all: Vec<Arc<Flow>> =
-                topics.values().chain(groups.values().flat_map(BTreeMap::values)).cloned().collect();
-            all
+            groups.values().flat_map(BTreeMap::values).cloned().collect()
         };
-        for flow in [&self.put, &self.got].into_iter().chain(all.iter().map(|flow| &**flow)) {
+        let of_topics = topics.iter().map(|topic| &topic.flow);
+        let of_groups = groups.iter().map(|group| &group.flow);
+        for flow in [&self.put, &self.got].into_iter().chain(of_topics).chain(of_groups) {
             flow.messages.tick(number, now);
             flow.bytes.tick(number, now);
         }
@@ -398,84 +423,6 @@ pub async fn run(core: Arc<Core>, mut stopping: Stopping) {
     }
 }
 
-impl Flow {
-    fn new(now: Duration) -> Arc<Self> {
-        let flow = Flow::default();
-        flow.begin(now);
-        Arc::new(flow)
-    }
-
-    fn begin(&self, now: Duration) {
-        self.messages.begin(now);
-        self.bytes.begin(now);
-    }
-
-    fn add(&self, messages: u64, bytes: u64) {
-        self.messages.add(messages);
-        self.bytes.add(bytes);
-    }
-}
-
-impl Meter {
-    fn add(&self, value: u64) {
-        self.value.fetch_add(value, Relaxed);
-        self.times.fetch_add(1, Relaxed);
-    }
-
-    fn reading(&self, at: Duration) -> Reading {
-        Reading { at, value: self.value.load(Relaxed), times: self.times.load(Relaxed) }
-    }
-
-    fn begin(&self, now: Duration) {
-        let (reading, mut past) = (self.reading(now), self.past());
-        let Past { minute, hour, day } = &mut *past;
-        [minute, hour, day].into_iter().for_each(|readings| readings.push_back(reading));
-    }
-
-    fn tick(&self, number: u64, now: Duration) {
-        let (reading, mut past) = (self.reading(now), self.past());
-        let Past { minute, hour, day } = &mut *past;
-        for (readings, (len_max, every)) in [(minute, MINUTE), (hour, HOUR), (day, DAY)] {
-            if !number.is_multiple_of(every) {
-                continue;
-            }
-            // Nothing happened within the window: one reading says so.
-            if readings.iter().all(|known| known.value == reading.value) {
-                readings.clear();
-            } else if readings.len() >= len_max {
-                readings.pop_front();
-            }
-            readings.push_back(reading);
-        }
-    }
-
-    fn data(&self, now: Duration) -> BrokerStatsData {
-        let (reading, past) = (self.reading(now), self.past());
-        let since = |readings: &VecDeque<Reading>| {
-            let Some(first) = readings.front() else { return BrokerStatsItem::default() };
-            let (sum, times) = (reading.value - first.value, reading.times - first.times);
-            BrokerStatsItem {
-                average_per_time: if times == 0 { 0.0 } else { sum as f64 / times as f64 },
-                sum: sum as i64,
-                tps: a_second(sum, reading.at.saturating_sub(first.at)),
-            }
-        };
-        BrokerStatsData {
-            stats_day: since(&past.day),
-            stats_hour: since(&past.hour),
-            stats_minute: since(&past.minute),
-        }
-    }
-
-    fn past(&self) -> MutexGuard<'_, Past> {
-        self.past.lock().expect("nothing panics while it is held")
-    }
-}
-
-fn a_second(sum: u64, span: Duration) -> f64 {
-    if sum == 0 || span.is_zero() { 0.0 } else { sum as f64 / span.as_secs_f64() }
-}
-
 fn local_ms(clock: &dyn Clock) -> i64 {
     let now_ms = clock.wall_ms();
     now_ms + i64::from(clock.utc_offset_s(now_ms)) * 1_000
@@ -513,35 +460,5 @@ mod tests {
         check(&[(0, 99), (1, 1)], 0.99, 0.0);
         check(&[(0, 98), (1, 2)], 0.99, 10.0);
         check(&[(0, 999), (12, 2)], 0.999, 10_000.0);
-    }
-
-    #[test]
-    fn windows_forget() {
-        let meter = Meter::default();
-        let seconds = Duration::from_secs;
-        meter.begin(seconds(0));
-        let check = |at: u64, minute: i64, hour: i64| {
-            let data = meter.data(seconds(at));
-            assert_eq!((data.stats_minute.sum, data.stats_hour.sum), (minute, hour), "at {at} s");
-        };
-        meter.add(5);
-        check(1, 5, 5);
-        meter.tick(1, seconds(10));
-        meter.add(3);
-        check(11, 8, 8);
-        for number in 2..=7 {
-            meter.tick(number, seconds(number * 10));
-        }
-        check(70, 3, 8);
-        for number in 8..=8 {
-            meter.tick(number, seconds(number * 10));
-        }
-        check(80, 0, 8);
-        for number in 9..=600 {
-            meter.tick(number, seconds(number * 10));
-        }
-        check(6_000, 0, 0);
-        assert_eq!(meter.data(seconds(6_000)).stats_day.sum, 8);
-        assert_eq!(meter.past().minute.len(), 1, "an idle meter keeps one reading");
     }
 }
