@@ -83,9 +83,18 @@ impl Listener for Listening {
 
     fn accept(&self) -> BoxFuture<'_, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
-            let (stream, _peer) = self.listener.accept().await?;
-            let stream: Box<dyn Stream> = Box::new(Connected::new(stream)?);
-            Ok(stream)
+            loop {
+                let stream = match self.listener.accept().await {
+                    Ok((stream, _peer)) => stream,
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                    Err(error) => return Err(error),
+                };
+                // A peer that is gone before it was let in has no address any more: nothing is wrong with the listener, and
+                // the next one waits.
+                if let Ok(stream) = Connected::new(stream) {
+                    return Ok(Box::new(stream) as Box<dyn Stream>);
+                }
+            }
         })
     }
 }

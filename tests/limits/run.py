@@ -319,7 +319,8 @@ def floods(watched, seconds):
 
 
 def connect_loops(watched, seconds):
-    """Connections opened and closed, or reset, as fast as it goes."""
+    """Connections opened and closed, or reset, as fast as it goes. Those that were reset before they were accepted once made
+    the broker pause, in the end for a second before each connection that waited behind them."""
     address, before = watched.server.broker, watched.descriptors()
     stop, opened = time.monotonic() + seconds, [0] * 3
 
@@ -343,6 +344,12 @@ def connect_loops(watched, seconds):
             thread.start()
         for thread in threads:
             thread.join()
+        start = time.monotonic()
+        newcomer = Connection(address, 20)
+        newcomer.call(30, {"topic": "Probe", "queueId": "0"})
+        newcomer.close()
+        if time.monotonic() - start > PROBE_MS_MAX / 1000:
+            raise Failed(f"a new connection waited for {time.monotonic() - start:.1f} s")
     watched.settles_to(before)
     say(f"connections in a loop for {seconds} s: {sum(opened)} opened; {probe}")
 
