@@ -287,6 +287,7 @@ async fn a_commit_cut_from_its_op_message_is_not_repeated() {
     killed.heartbeat("producer").await;
     let (heard, _) = killed.question().await;
     assert_eq!(heard.fields["msgId"], "K2");
+    killed.caught_up().await;
     assert_eq!(killed.bodies(OP, 0), ["0"]);
     killed.stop().await;
     scene.stop().await;
@@ -378,7 +379,8 @@ async fn queries() {
         (query("orders", "one", "3", end), "false", 0, "123"),
         (query("orders", "k2", "32", end), "false", 0, "2"),
         (query("orders", "one", "0", end), "false", 22, ""),
-        (query("orders", "one", "-1", end), "false", 22, ""),
+        // Java makes a list of that many first.
+        (query("orders", "one", "-1", end), "false", 1, ""),
         (query("orders", "one", "3", "1"), "false", 22, ""),
         (query("others", "one", "3", end), "false", 22, ""),
         (query("orders", "U", "1", end), "true", 0, "23"),
@@ -389,6 +391,9 @@ async fn queries() {
         let heard = scene.ask(code::QUERY_MESSAGE, &fields, b"").await;
         let shown: Vec<u8> = half::records(&heard.body).flat_map(|record| record.message.body.to_vec()).collect();
         assert_eq!((heard.code, String::from_utf8(shown).unwrap().as_str()), (code, bodies), "{fields:?} {heard:?}");
+        if code == 1 {
+            continue;
+        }
         // Java says nothing of its index where it found nothing.
         let newest = if code == 0 { places[3].offset.0 } else { 0 };
         assert_eq!(heard.fields["indexLastUpdatePhyoffset"], newest.to_string());
