@@ -223,7 +223,7 @@ def tools():
     yield from swept("202", Row("", 202, {"topic": "NoSuchTopic"}, masks=told_apart("topicPutTps")), topic="text")
     yield from swept("203", Row("", 203, {"consumerGroup": "NoSuchGroup"}), consumerGroup="text")
     yield from swept("207", Row("", 207, {"groupName": "NoSuchGroup", "removeOffset": "false"}), groupName="text", removeOffset="truth")
-    yield from swept("208", Row("", 208, {"consumerGroup": "NoSuchGroup", "topic": "NoSuchTopic"}), consumerGroup="text", topic="text")
+    yield from swept("208", Row("", 208, {"consumerGroup": "NoSuchGroup", "topic": "NoSuchTopic"}, masks=told_apart("pullOffset")), consumerGroup="text", topic="text")
     yield from swept("215", Row("", 215, {"topic": "NoSuchTopic"}), topic="text")
 
 
