@@ -142,6 +142,20 @@ struct Traces<'l> {
 }
 
 impl Model {
+    /// What was acknowledged into a topic has a topic after every crash, before anybody makes it anew.
+    pub fn check_topics(&mut self, boot: u64, is_there: impl Fn(&str) -> bool) {
+        let mut owed = self.attempts.values().filter(|attempt| {
+            attempt.acknowledged && attempt.boot.is_some_and(|taken| taken < boot) && !is_recreated(&attempt.topic)
+        });
+        let homeless = owed.find(|attempt| !is_there(&attempt.topic)).map(|attempt| attempt.topic.clone());
+        if let Some(topic) = homeless.filter(|_| self.promise == Promise::Disk) {
+            self.violation(
+                LOST,
+                format!("boot {boot} does not know the topic {topic}, which has acknowledged messages"),
+            );
+        }
+    }
+
     /// The log, at a recovery or at the end, against the rules of all kinds.
     pub fn check_kinds(&mut self, log: &LogImage, boot: u64) {
         if log.records.first().is_some_and(|record| record.offset > 0) {

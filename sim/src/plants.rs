@@ -55,7 +55,7 @@ impl Bug {
     /// Where it can show.
     fn scene(self) -> Scene {
         match self {
-            Bug::World("WorldRenameIsNotAtomic", _) => Scene::Broker,
+            Bug::World("WorldRenameBeforeContent", _) => Scene::Broker,
             Bug::Product(plant) if plant >= Plant::TopicNotAwaited => match plant {
                 Plant::FailedSyncRetried | Plant::ReputSkipsAfterTruncation => Scene::Store,
                 _ => Scene::Broker,

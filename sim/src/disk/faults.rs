@@ -43,7 +43,7 @@ pub struct Lies {
     pub sync_dir_does_nothing: bool,
     pub new_file_is_dirty: bool,
     pub sync_forgets_last_page: bool,
-    pub rename_is_not_atomic: bool,
+    pub rename_before_content: bool,
     pub stale_handle_writes: bool,
 }
 
@@ -53,7 +53,7 @@ impl Lies {
         sync_dir_does_nothing: false,
         new_file_is_dirty: false,
         sync_forgets_last_page: false,
-        rename_is_not_atomic: false,
+        rename_before_content: false,
         stale_handle_writes: false,
     };
     pub const ALL: [(&str, Lies); 6] = [
@@ -61,7 +61,7 @@ impl Lies {
         ("WorldSyncDirDoesNothing", Lies { sync_dir_does_nothing: true, ..Lies::NONE }),
         ("WorldNewFileIsDirty", Lies { new_file_is_dirty: true, ..Lies::NONE }),
         ("WorldSyncForgetsLastPage", Lies { sync_forgets_last_page: true, ..Lies::NONE }),
-        ("WorldRenameIsNotAtomic", Lies { rename_is_not_atomic: true, ..Lies::NONE }),
+        ("WorldRenameBeforeContent", Lies { rename_before_content: true, ..Lies::NONE }),
         ("WorldStaleHandleWrites", Lies { stale_handle_writes: true, ..Lies::NONE }),
     ];
 

@@ -251,8 +251,14 @@ impl Disk {
             return Err(error(io::ErrorKind::NotFound, &format!("{}: no such file or directory", from.display())));
         }
         self.parent_exists(to)?;
-        if self.lies.rename_is_not_atomic && self.names.get(to).is_some() {
-            self.names.remove(to);
+        if self.lies.rename_before_content
+            && let Some(Node::File(inode)) = self.names.get(from)
+        {
+            // The name outlives a power cut, what was synced under the earlier one does not.
+            let file = self.file_mut(inode);
+            let len = file.seen.len;
+            file.durable = Image::default();
+            file.dirty.extend(pages_of(&(0..len)));
         }
         self.names.rename(from, to);
         Ok(())

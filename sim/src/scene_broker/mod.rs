@@ -443,6 +443,7 @@ async fn broker_process(env: Env, run: Arc<Run>, stop: Arc<Notify>) -> End {
     log.end = log.end.min(recovered.log_end.0);
     log.dirty_tail = false;
     lock(&run.model).recovered(&log, recovered.log_end.0, boot);
+    lock(&run.model).check_topics(boot, |topic| broker.core().topics.find(topic).is_some());
     run.trace.sometimes(if recovered.clean { "recovery: after a clean stop" } else { "recovery: after a crash" });
     *lock(&run.running) = Some(broker.clone());
     tokio::select! {
