@@ -46,9 +46,9 @@ class Connection:
         self.socket.close()
 
 
-def send_fields(topic, queue):
-    return {"a": "crash", "b": topic, "c": "TBW102", "d": "4", "e": str(queue), "f": "0", "g": "1", "h": "0", "i": "",
-            "j": "0", "k": "false", "l": "16", "m": "false"}
+def send_fields(topic, queue, properties="", sys_flag=0):
+    return {"a": "crash", "b": topic, "c": "TBW102", "d": "4", "e": str(queue), "f": str(sys_flag), "g": "1", "h": "0",
+            "i": properties, "j": "0", "k": "false", "l": "16", "m": "false"}
 
 
 class Load:
