@@ -224,3 +224,148 @@ async fn what_rocketmq_5_keeps_otherwise_is_refused_untouched() {
     ];
     check(&unused, "").await;
 }
+
+/// Whoever read by a unit that the disk had changed was given a piece of a record, or what begins in the middle of one:
+/// a pull only looked whether the first bytes were a record's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_queue_is_an_error_and_no_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), |_| ()).await;
+    for _ in 0..40 {
+        store.put_kept(&message("topic", 0, b"a body")).await.unwrap();
+    }
+    caught_up(&store).await;
+    store.shutdown(Duration::from_secs(5)).await;
+    drop(store);
+    let queue = folder.path().join("consumequeue/topic/0/00000000000000000000");
+    let sound = std::fs::read(&queue).unwrap();
+    let size = u32::from_be_bytes(sound[8..12].try_into().unwrap());
+    let check = async |size: u32, offset: u64| {
+        let mut bytes = sound.clone();
+        bytes[8..12].copy_from_slice(&size.to_be_bytes());
+        bytes[..8].copy_from_slice(&offset.to_be_bytes());
+        std::fs::write(&queue, bytes).unwrap();
+        let store = open(folder.path(), |_| ()).await;
+        let get = Get { topic: "topic", queue_id: 0, offset: 0, count_max: 1, bytes_max: 1 << 20, filter: None };
+        let outcome = store.get(&get).map(|got| got.records.iter().map(|bytes| bytes.len()).sum::<usize>());
+        store.shutdown(Duration::from_secs(5)).await;
+        outcome.map_err(|error| error.to_string())
+    };
+    assert_eq!(check(size, 0).await, Ok(size as usize));
+    for (size, offset) in [(size - 1, 0), (size + 8, 0), (40, 0), (size, 4), (8, 0)] {
+        let refused = check(size, offset).await.expect_err("no whole record");
+        assert!(refused.contains("damage in the commit log"), "{refused}");
+    }
+}
+
+/// A store that Java had stopped in order was read by its last three segments, as Java would; but the first checkpoint
+/// then called nothing of it derived: a kill after that, and the next start read the log from its very beginning.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_java_vouched_for_is_not_read_again() {
+    let (folder, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(folder.path(), |_| ()).await;
+    for _ in 0..600 {
+        store.put_kept(&message("topic", 0, &[7; 1_000])).await.unwrap();
+    }
+    caught_up(&store).await;
+    let end = store.appended();
+    store.shutdown(Duration::from_secs(5)).await;
+    drop(store);
+    // Java knows only the first 24 bytes, and writes no others.
+    let checkpoint = folder.path().join("checkpoint");
+    let mut bytes = std::fs::read(&checkpoint).unwrap();
+    bytes[24..].fill(0);
+    std::fs::write(&checkpoint, bytes).unwrap();
+    let store = open(folder.path(), |_| ()).await;
+    let segment = store.segments().size();
+    assert!(store.recovered().clean && end.0 > 8 * segment);
+    assert!(store.recovered().bytes_read <= 3 * segment);
+    store.put_kept(&message("topic", 0, b"one more")).await.unwrap();
+    caught_up(&store).await;
+    while !std::fs::read(&checkpoint).unwrap()[1_024..].starts_with(b"KEEL")
+        && !std::fs::read(&checkpoint).unwrap()[2_048..].starts_with(b"KEEL")
+    {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    copy(folder.path(), killed.path());
+    let again = open(killed.path(), |_| ()).await;
+    assert!(!again.recovered().clean);
+    assert!(again.recovered().bytes_read <= 4 * segment, "{:?}", again.recovered());
+    assert_eq!(bodies(&again, "topic", 0).len(), 601);
+    again.shutdown(Duration::from_secs(5)).await;
+    store.shutdown(Duration::from_secs(5)).await;
+}
+
+/// Topics longer than 127 bytes make records of version 2; born and store hosts of IPv6 make longer ones: read back, found by
+/// a start that reads the log, and by key.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_topics_and_ipv6_hosts_survive_a_kill() {
+    let (folder, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let long = "%RETRY%".to_owned() + &"g".repeat(248);
+    let v6 = "[2001:db8::7]:40000".parse().unwrap();
+    let largest = format!("KEYS\u{1}k\u{2}big\u{1}{}", "p".repeat(32_767 - 11));
+    let store = open(folder.path(), |_| ()).await;
+    let mut put = Vec::new();
+    for topic in ["T", &long] {
+        for (born_host, store_host) in [(None, None), (Some(v6), None), (None, Some(v6)), (Some(v6), Some(v6))] {
+            let plain = message(topic, 0, b"body");
+            let message = Message {
+                born_host: born_host.unwrap_or(plain.born_host),
+                store_host: store_host.unwrap_or(plain.store_host),
+                properties: if topic == long { largest.as_bytes() } else { b"KEYS\x01k" },
+                ..plain
+            };
+            let appended = store.put_kept(&message).await.unwrap();
+            put.push((message.to_owned(), appended));
+        }
+    }
+    let check = |store: &MessageStore| {
+        for (message, appended) in &put {
+            let bytes = store.record_at(appended.offset).unwrap().expect("it was put there");
+            let record::Scan::Record(record) = record::scan(&bytes, true) else { panic!("not a record") };
+            assert_eq!(record.message.to_owned(), *message);
+            let version = if message.topic == long { record::MAGIC_V2 } else { record::MAGIC_V1 };
+            assert_eq!(record::peek(&bytes).unwrap().1, version);
+        }
+        for topic in ["T", &long] {
+            assert_eq!(bodies(store, topic, 0), vec![b"body".to_vec(); 4]);
+            assert_eq!(store.query(topic, "k", 9, 0, i64::MAX).unwrap().records.len(), 4);
+        }
+    };
+    caught_up(&store).await;
+    check(&store);
+    copy(folder.path(), killed.path());
+    std::fs::remove_dir_all(killed.path().join("consumequeue")).unwrap();
+    std::fs::remove_file(killed.path().join("checkpoint")).unwrap();
+    let again = open(killed.path(), |_| ()).await;
+    assert_eq!(again.recovered().records, 8);
+    check(&again);
+    again.shutdown(Duration::from_secs(5)).await;
+    store.shutdown(Duration::from_secs(5)).await;
+}
+
+/// Code 29 is answered by this: the first message stored at a time or later, or the last one at it or earlier, and exactly
+/// so for the first, the last, equal times and times between.
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_by_time_are_exact_at_the_edges() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), |_| ()).await;
+    assert_eq!(store.offset_by_time("topic", 0, 5, true).unwrap(), QueueOffset(0));
+    let mut times = Vec::new();
+    for number in 0..90 {
+        let put = store.put_kept(&message("topic", 0, b"body")).await.unwrap();
+        times.push(put.store_timestamp);
+        if number % 9 == 0 {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+    caught_up(&store).await;
+    let around = times.iter().flat_map(|time| [time - 1, *time, time + 1]).chain([i64::MIN, 0, i64::MAX]);
+    for time in around {
+        let before = times.iter().filter(|stored| **stored < time).count() as u64;
+        let upto = times.iter().filter(|stored| **stored <= time).count() as u64;
+        let found = |lower| store.offset_by_time("topic", 0, time, lower).unwrap().0;
+        assert_eq!((found(true), found(false)), (before, upto.saturating_sub(1)), "{time}");
+    }
+    store.shutdown(Duration::from_secs(5)).await;
+}

@@ -141,3 +141,27 @@ async fn what_is_no_store_is_told() {
     assert!(matches!(outcome, Err(VerifyError::NoStore { .. })));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+/// A start refuses a log with a hole even if nothing was written behind it yet; the verification passed such a hole over,
+/// so that the repair it recommends had nothing to do, and the store could not be started any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_before_an_unused_segment_is_repaired() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fill(root, 200).await;
+    let log = root.join("commitlog");
+    let mut names: Vec<_> = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    let unused = names.last().unwrap();
+    assert!(std::fs::read(unused).unwrap().iter().all(|byte| *byte == 0), "it was prepared ahead");
+    let base: u64 = unused.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    std::fs::rename(unused, log.join(format!("{:020}", base + 65_536))).unwrap();
+    let refused = MessageStore::open(&env(), StoreConfig::tiny(root)).await.err().expect("a hole stops the start");
+    assert!(refused.to_string().contains("has no segment"), "{refused}");
+    let kinds: Vec<Kind> = look(root).problems.iter().map(|problem| problem.kind).collect();
+    assert_eq!(kinds, [Kind::SegmentMissing]);
+    repair::set_aside(&*env().storage, &*env().clock, &place(root), &mut |_, _| ()).await.unwrap();
+    let store = MessageStore::open(&env(), StoreConfig::tiny(root)).await.unwrap();
+    assert_eq!(store.max_offset("T", 0).0 + store.max_offset("T", 1).0 + store.max_offset("T", 2).0, 100);
+    store.shutdown(std::time::Duration::from_secs(5)).await;
+}

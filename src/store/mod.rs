@@ -29,7 +29,10 @@ pub mod verify;
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -57,7 +60,7 @@ pub use self::{
 };
 use crate::{
     env::{Clock, Env, Held, Open, Panicked, Spawner, Storage, Task, spawner::first_panic, timeout},
-    model::{BatchItem, LogOffset, Message, QueueOffset, Watermark},
+    model::{BatchItem, LogOffset, Message, QueueOffset, Watermark, message::TOPIC_V1_MAX_BYTES},
 };
 
 pub struct MessageStore {
@@ -70,6 +73,8 @@ pub struct MessageStore {
     queues: Arc<Queues>,
     retainer: Arc<Retainer>,
     recovered: Recovered,
+    /// A message of version 2 was written since the start, and it was said.
+    has_version_2: AtomicBool,
     services: Mutex<Option<Services>>,
     _lock: Box<dyn Held>,
 }
@@ -155,8 +160,8 @@ impl MessageStore {
         let reput = Reput::new(log.segments.clone(), dispatcher, flush.readable().clone(), from, last_store_timestamp);
         let mut checkpoint = checkpoint;
         // Everything up to the end was synced just now; queues and index only up to where they were.
-        let derived = checkpoint.known.map_or(log_begin, |known| known.derived).min(end);
-        let check_from = checkpoint.known.map_or(log_begin, |known| known.check_from).min(derived);
+        let derived = checkpoint.known.map_or(begin, |known| known.derived).min(end);
+        let check_from = checkpoint.known.map_or(begin, |known| known.check_from).min(derived);
         checkpoint.known = Some(Known { flushed: end, derived, check_from });
         let upkeep = Upkeep {
             storage: storage.clone(),
@@ -182,6 +187,7 @@ impl MessageStore {
             queues,
             retainer,
             recovered,
+            has_version_2: AtomicBool::new(false),
             services: Mutex::new(Some(services)),
             _lock: lock,
         }))
@@ -189,7 +195,15 @@ impl MessageStore {
 
     /// Appends a message. It may be acknowledged once `promise()` reaches `end`; call `turn_end` before waiting.
     pub fn put(&self, message: &Message<'_>) -> Result<Appended, AppendError> {
-        self.log.append(message)
+        let appended = self.log.append(message)?;
+        if message.topic.len() > TOPIC_V1_MAX_BYTES && !self.has_version_2.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "{} is longer than {TOPIC_V1_MAX_BYTES} bytes: its messages are written in version 2, which RocketMQ reads \
+                 from 5.0 on. A 4.x broker can no longer take this store over",
+                message.topic
+            );
+        }
+        Ok(appended)
     }
 
     /// Appends a batch: all of it or nothing.

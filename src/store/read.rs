@@ -285,12 +285,18 @@ fn unit_is_message(size: u32) -> bool {
     size > 0 && size != i32::MAX as u32
 }
 
-/// A consumer must not be given what is no record: the disk may have rotted since it was written.
+/// A consumer must not be given what is no record: log or queue may have rotted since they were written. Whole records
+/// one behind the other each say where they stand.
 fn check_heads(bytes: &[u8], start: LogOffset) -> io::Result<()> {
     let mut at = 0;
     while at < bytes.len() {
-        match record::peek(&bytes[at..]) {
-            Some((size, record::MAGIC_V1 | record::MAGIC_V2)) if size > 0 => at += size as usize,
+        let rest = &bytes[at..];
+        match record::peek(rest) {
+            Some((size, record::MAGIC_V1 | record::MAGIC_V2))
+                if size as usize <= rest.len() && record::peek_log_offset(rest) == Some(start + at as u64) =>
+            {
+                at += size as usize;
+            }
             _ => {
                 let text = format!("damage in the commit log at offset {}: no record begins there", start + at as u64);
                 return Err(io::Error::new(io::ErrorKind::InvalidData, text));

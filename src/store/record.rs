@@ -143,6 +143,12 @@ pub fn peek(bytes: &[u8]) -> Option<(u32, u32)> {
     Some((word(0), word(4)))
 }
 
+/// Where the record that begins with `head` says that it stands; `None` if it is no record.
+pub fn peek_log_offset(head: &[u8]) -> Option<LogOffset> {
+    peek(head).filter(|(size, _)| u64::from(*size) >= RECORD_MIN)?;
+    Some(LogOffset(u64::from_be_bytes(head.get(28..36)?.try_into().expect("eight bytes"))))
+}
+
 /// Store timestamp of a record whose first bytes are `head`, without reading the rest; `None` if it is no record.
 pub fn peek_store_timestamp(head: &[u8]) -> Option<i64> {
     let (size, magic) = peek(head)?;

@@ -261,19 +261,23 @@ impl<'s> Walk<'s> {
         report.stat.log_begin = self.pieces.first().map_or(LogOffset(0), |piece| piece.base);
         report.stat.log_end = report.stat.log_begin;
         let used = self.used_pieces()?;
-        let pieces = std::mem::take(&mut self.pieces);
+        let mut pieces = std::mem::take(&mut self.pieces);
+        // What a crash left of making them; the next start removes them.
+        while pieces.len() > used && pieces.last().is_some_and(|last| last.len != size) {
+            pieces.pop();
+        }
         let mut expected: Option<LogOffset> = None;
         let mut done = 0;
         for (at, piece) in pieces.iter().enumerate() {
             let is_used = at < used;
-            if let Some(expected) = expected.filter(|expected| is_used && *expected != piece.base) {
+            if let Some(expected) = expected.filter(|expected| *expected != piece.base) {
                 let text = format!("{} is missing; {} follows", name_of(expected.0), piece.path.display());
                 report.add(&self.place.commit_log.join(name_of(expected.0)), 0, Kind::SegmentMissing, text);
                 report.damaged_at.get_or_insert((expected, expected));
                 self.next.clear();
             }
             expected = Some(piece.base + size);
-            if piece.len != size && is_used {
+            if piece.len != size {
                 let text = format!("it has {} bytes, the others have {size}", piece.len);
                 report.add(&piece.path, piece.len.min(size), Kind::SegmentLength, text);
                 report.damaged_at.get_or_insert((piece.base, piece.base));
