@@ -473,3 +473,36 @@ async fn cleaning_unused_topics_leaves_half_messages_alone() {
     assert_eq!(scene.bodies("orders", 1), ["K1"]);
     scene.stop().await;
 }
+
+/// What groups subscribe with is on the disk after a stop, in Java's form, and is known to the next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn expressions_of_subscriptions_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config/consumerFilter.json");
+    let file = || {
+        let text = std::fs::read_to_string(&path).unwrap();
+        text.split_whitespace().collect::<String>()
+    };
+    let mut scene = Scene::start(folder.path(), |_| ()).await;
+    let body = r#"{"clientID":"c","consumerDataSet":[{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET",
+        "consumeType":"CONSUME_PASSIVELY","groupName":"G","messageModel":"CLUSTERING","unitMode":false,
+        "subscriptionDataSet":[
+            {"topic":"T","expressionType":"SQL92","subString":"a>5","subVersion":7,"codeSet":[],"tagsSet":[]},
+            {"topic":"U","expressionType":"TAG","subString":"x","subVersion":7,"codeSet":[120],"tagsSet":["x"]}]}],
+        "producerDataSet":[]}"#;
+    scene.client.send(&request(code::HEART_BEAT, 1, &[], body.as_bytes())).await;
+    // The group is told of its new member, too.
+    while scene.client.answer().await.code != 0 {}
+    scene.stop().await;
+    let kept = file();
+    assert!(kept.starts_with(r#"{"filterDataByTopic":{"T":{"groupFilterData":{"G":{"bornTime":"#), "{kept}");
+    for part in
+        [r#""clientVersion":7"#, r#""dead":false"#, r#""expression":"a>5","expressionType":"SQL92","topic":"T""#]
+    {
+        assert!(kept.contains(part), "{part} in {kept}");
+    }
+    assert!(!kept.contains("\"U\""), "{kept}");
+    // Nobody came back with it.
+    Scene::start(folder.path(), |_| ()).await.stop().await;
+    assert!(file().contains(r#""dead":true"#), "{}", file());
+}

@@ -247,6 +247,18 @@ impl Clients {
         self.lock().consumers.keys().cloned().collect()
     }
 
+    /// Subscriptions by more than tags, each with its group.
+    pub fn expressions(&self) -> Vec<(String, SubscriptionData)> {
+        let by_more =
+            |data: &SubscriptionData| data.expression_type.as_deref().is_some_and(|kind| !["", "TAG"].contains(&kind));
+        let table = self.lock();
+        let all =
+            table.consumers.iter().flat_map(|(name, group)| group.subscriptions.values().map(move |one| (name, one)));
+        all.filter(|(_, one)| by_more(&one.data) && one.filter.is_ok())
+            .map(|(name, one)| (name.clone(), one.data.clone()))
+            .collect()
+    }
+
     fn make_place<'t>(
         &self,
         table: &'t mut Table,

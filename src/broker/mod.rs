@@ -5,6 +5,7 @@ pub mod address_server;
 pub mod check_back;
 pub mod clients;
 pub mod config;
+pub mod consumer_filters;
 pub mod consumer_offsets;
 pub mod core;
 pub mod delay;
@@ -34,6 +35,7 @@ use std::{
 
 use self::{
     config::{Config, Misfit},
+    consumer_filters::ConsumerFilters,
     consumer_offsets::ConsumerOffsets,
     core::Core,
     delay::Delay,
@@ -128,6 +130,7 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
     let queue_max = |topic: &str, queue: u32| store.max_offset(topic, queue).0 as i64;
     let offsets_path = config_directory.join("consumerOffset.json");
     let offsets = ConsumerOffsets::load(&*env.storage, &writer, &offsets_path, config.consumer_offsets_max, queue_max)?;
+    let filters = ConsumerFilters::load(&*env.storage, &writer, &config_directory.join("consumerFilter.json"))?;
     let level_max = |queue: u32| store.max_offset(topics::SCHEDULE_TOPIC, queue).0;
     let delay_path = config_directory.join("delayOffset.json");
     let delay = Delay::load(&*env.storage, &writer, &delay_path, &store.config().delay_levels_ms, level_max)?;
@@ -160,7 +163,7 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
         delay.arrived(arrival);
     }));
     let (timers, stopping) = Stop::new();
-    let mut timer_tasks = start_timers(&core, stopping.clone());
+    let mut timer_tasks = start_timers(&core, filters, stopping.clone());
     let config = core.config();
     if config.fetch_namesrv_addr_by_address_server && config.namesrv_addr.is_empty() {
         timer_tasks.push(env.spawner.task("address server", address_server::run(core.clone(), stopping)));
@@ -289,7 +292,7 @@ fn say_panic(ended: Result<(), Panicked>) {
     }
 }
 
-fn start_timers(core: &Arc<Core>, stopping: Stopping) -> Vec<Task> {
+fn start_timers(core: &Arc<Core>, filters: ConsumerFilters, stopping: Stopping) -> Vec<Task> {
     let spawner = &core.env.spawner;
     let (pull, store) = (Pull(core.clone()), core.store.clone());
     let max_of = move |topic: &str, queue: u32| store.max_offset(topic, queue).0 as i64;
@@ -302,6 +305,7 @@ fn start_timers(core: &Arc<Core>, stopping: Stopping) -> Vec<Task> {
         spawner.task("delay", delay),
         spawner.task("delay offsets", timers::delay_offsets(core.clone(), stopping.clone())),
         spawner.task("offsets", timers::offsets(core.clone(), stopping.clone())),
+        spawner.task("consumer filters", timers::consumer_filters(core.clone(), filters, stopping.clone())),
         spawner.task("clients", timers::clients(core.clone(), stopping.clone())),
         spawner.service("check back", check_back::run(core.clone(), stopping.clone())),
         spawner.task("statistics", stats::run(core.clone(), stopping)),

@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::core::Core;
+use super::{consumer_filters::ConsumerFilters, core::Core};
 use crate::{env::Clock, store::stop::Stopping};
 
+/// How often the expressions of subscriptions are kept, as in RocketMQ.
+const FILTER_PERIOD: Duration = Duration::from_secs(10);
 /// How often clients and locks are looked through.
 const CLIENT_SCAN: Duration = Duration::from_secs(10);
 
@@ -83,6 +85,20 @@ impl WallWatch {
             );
         }
         *self = now;
+    }
+}
+
+/// Keeps the expressions that groups subscribe with, every ten seconds and at the end.
+pub async fn consumer_filters(core: Arc<Core>, filters: ConsumerFilters, mut stopping: Stopping) {
+    let mut is_end = false;
+    while !is_end {
+        let tick = core.env.clock.sleep(FILTER_PERIOD);
+        is_end = tokio::select! { biased; () = stopping.stopped() => true, () = tick => false };
+        if filters.note(core.clients.expressions(), core.now_ms())
+            && let Err(failed) = filters.persist().await
+        {
+            tracing::error!("the expressions of subscriptions are not stored: {failed}");
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod batch;
 pub mod client;
+pub mod filters;
 pub mod kv;
 pub mod offsets;
 pub mod register;
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use admin::*;
 pub use client::*;
+pub use filters::*;
 pub use kv::*;
 pub use offsets::*;
 pub use register::*;
