@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     env::Env,
-    model::settings::file,
+    model::{RateLimited, settings::file},
     protocol::{body::DataVersion, code::request, command::Call},
     remoting::Lane,
     store::{
@@ -31,6 +31,9 @@ use crate::{
         config_file::{ConfigFile, ConfigWriter},
     },
 };
+
+const TOOLS_SAID_MAX: u32 = 20;
+const TOOLS_SAID_WINDOW: Duration = Duration::from_secs(10);
 
 pub struct Core {
     pub env: Env,
@@ -51,6 +54,8 @@ pub struct Core {
     pub hold: Arc<Hold>,
     pub transactions: Transactions,
     pub registration: Arc<Registration>,
+    /// Lines about what tools make, which may be thousands.
+    tools_said: RateLimited,
     lanes: Mutex<Vec<Arc<Lane>>>,
     changing: Mutex<()>,
     changes: Arc<Mutex<Changes>>,
@@ -93,6 +98,7 @@ impl Core {
             stats: Arc::new(Stats::new(env.clock.clone(), config.stats_keys_max)),
             hold: Arc::new(Hold::new(config.held_pulls_max)),
             registration,
+            tools_said: RateLimited::new(TOOLS_SAID_MAX, TOOLS_SAID_WINDOW),
             lanes: Mutex::default(),
             changing: Mutex::default(),
             changes: Arc::default(),
@@ -155,6 +161,15 @@ impl Core {
             file::rewrite(now.as_deref().unwrap_or(&text), &changes)
         };
         *self.config_file.lock().expect("nothing panics while it is held") = Some(writer.table(path, render));
+    }
+
+    /// Says what a tool did, some of it and how much was left out.
+    pub fn say_tool(&self, what: impl FnOnce() -> String) {
+        match self.tools_said.permit(self.env.clock.monotonic()) {
+            Some(0) => tracing::info!("a tool {}", what()),
+            Some(left_out) => tracing::info!("a tool {} ({left_out} like lines left out before)", what()),
+            None => {}
+        }
     }
 
     /// The lanes of all ports.

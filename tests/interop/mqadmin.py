@@ -129,7 +129,7 @@ PLAIN = [
     (r"\d+\.\d+\.\d+\.\d+@\d+(@\S+|#\d+)?", "CLIENT"),
     (r"\d+\.\d+(E-?\d+)?", "FRACTION"),
     (r"\d+(ms|min)\b", "SPAN"),
-    (r"(/0x[0-9a-f]+)?@[0-9a-f]{5,8}\b", "OBJECT"),
+    (r"(\$\$Lambda\$\d+)?(/0x[0-9a-f]+)?@[0-9a-f]{5,8}\b", "OBJECT"),
     (r"\s+", " "),
     (r"CLUSTERING \d+", "CLUSTERING TPS"),
 ]

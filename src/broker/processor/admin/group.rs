@@ -26,7 +26,7 @@ impl Admin {
     fn put_groups(&self, wanted: Vec<SubscriptionGroupConfig>) -> Result<Answer, Refused> {
         let core = &self.0;
         for group in wanted {
-            tracing::info!("a tool made or changed group {}", group.group_name);
+            core.say_tool(|| format!("made or changed group {}", group.group_name));
             core.groups.put(group, core.now_ms(), core.config().groups_max).map_err(Refused::system)?;
         }
         Ok(self.groups_kept())
@@ -36,7 +36,7 @@ impl Admin {
         let header = DeleteSubscriptionGroup::decode(&asked.command.fields)?;
         let core = &self.0;
         if core.groups.remove(header.group_name, core.now_ms()) {
-            tracing::info!("a tool removed group {}", header.group_name);
+            core.say_tool(|| format!("removed group {}", header.group_name));
             core.stats.remove_group(header.group_name);
         }
         if header.remove_offset || header.clean_offset {

@@ -60,7 +60,7 @@ impl Admin {
             let topics_max = core.config().topics_max;
             let (topic, changed) = core.topics.put(config, core.now_ms(), topics_max).map_err(Refused::system)?;
             if changed {
-                tracing::info!("a tool made or changed a topic: {said}");
+                core.say_tool(|| format!("made or changed a topic: {said}"));
             }
             is_changed |= changed;
             put.push(topic);
@@ -118,7 +118,7 @@ impl Admin {
         let core = self.0.clone();
         let topic = header.topic.to_owned();
         if core.topics.remove(&topic, core.now_ms()) {
-            tracing::info!("a tool removed topic {topic}");
+            core.say_tool(|| format!("removed topic {topic}"));
             core.stats.remove_topic(&topic);
         }
         Ok(Answer::Later(Box::pin(async move {
