@@ -5,6 +5,7 @@ pub mod message;
 pub mod offset;
 pub mod properties;
 pub mod rate_limited;
+pub mod search;
 pub mod settings;
 pub mod watermark;
 

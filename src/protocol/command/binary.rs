@@ -52,7 +52,7 @@ pub(super) fn decode<'a>(header: &'a [u8], body: &'a [u8]) -> Result<Command<'a>
     let flag = reader.int("no flag")?;
     let remark = reader.counted("a remark that does not end")?;
     let block = reader.counted("fields that do not end")?;
-    let mut fields = Fields { absent: block.is_empty(), ..Fields::default() };
+    let mut fields = Fields::none(block.is_empty());
     let mut reader = Reader { rest: block, at: reader.at - block.len() };
     while !reader.rest.is_empty() {
         let at = reader.at;

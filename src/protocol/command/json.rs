@@ -9,9 +9,12 @@ use std::borrow::Cow;
 use super::{Command, DecodeError, Fields, Language, OUR_VERSION, Outline, Serialization, Value};
 use crate::protocol::json::{
     JsonError,
-    scan::{Scanner, Token},
+    scan::{Quoted, Scanner, Token},
     text::{push_int, push_quoted},
 };
+
+/// Room made at once for a header; longer ones grow on.
+const HEADER_USUAL_BYTES: usize = 320;
 
 impl From<JsonError> for DecodeError {
     fn from(error: JsonError) -> Self {
@@ -27,7 +30,7 @@ pub(super) fn decode<'a>(header: &'a [u8], body: &'a [u8]) -> Result<Command<'a>
         opaque: 0,
         flag: 0,
         remark: None,
-        fields: Fields { absent: true, ..Fields::default() },
+        fields: Fields::none(true),
         body,
         serialization: Serialization::Json,
     };
@@ -36,8 +39,7 @@ pub(super) fn decode<'a>(header: &'a [u8], body: &'a [u8]) -> Result<Command<'a>
         // Java replaces what is not UTF-8 and goes on; the price of a copy falls on the sender of such a header alone.
         Err(_) => {
             let text = String::from_utf8_lossy(header);
-            let mut borrowed =
-                Command { fields: Fields { absent: true, ..Fields::default() }, remark: None, ..command };
+            let mut borrowed = Command { fields: Fields::none(true), remark: None, ..command };
             members(&text, &mut borrowed)?;
             let Command { code, language, version, opaque, flag, remark, fields, .. } = borrowed;
             let remark = remark.map(|remark| Cow::Owned(remark.into_owned()));
@@ -57,8 +59,14 @@ fn members<'a>(text: &'a str, command: &mut Command<'a>) -> Result<(), JsonError
         return Ok(());
     }
     loop {
-        let name = scanner.name()?;
-        scanner.expect(b':', "no colon behind a name")?;
+        let name = match scanner.plain_name() {
+            Some(name) => Cow::Borrowed(name),
+            None => {
+                let name = scanner.name()?;
+                scanner.expect(b':', "no colon behind a name")?;
+                name
+            }
+        };
         match name.as_ref() {
             "code" => command.code = int(&mut scanner, command.code)?,
             "flag" => command.flag = int(&mut scanner, command.flag)?,
@@ -81,6 +89,9 @@ fn members<'a>(text: &'a str, command: &mut Command<'a>) -> Result<(), JsonError
 
 /// A number, or text that holds one. Null leaves what was there.
 fn int(scanner: &mut Scanner<'_>, before: i32) -> Result<i32, JsonError> {
+    if let Some(number) = scanner.plain_int() {
+        return Ok(number);
+    }
     let parsed = match scanner.token()? {
         Token::Null => Some(before),
         Token::Number(digits) => digits.parse().ok().or_else(|| cut(digits)),
@@ -137,10 +148,24 @@ fn fields<'a>(scanner: &mut Scanner<'a>, fields: &mut Fields<'a>) -> Result<(), 
         return Ok(());
     }
     loop {
-        let name = scanner.name()?;
-        scanner.expect(b':', "no colon behind a name")?;
-        if let Some(value) = text_of(scanner)? {
-            fields.push(name, value);
+        if let Some((name, value)) = scanner.plain_member() {
+            fields.push_borrowed(name, value);
+        } else {
+            let name = scanner.name()?;
+            scanner.expect(b':', "no colon behind a name")?;
+            match (name, scanner.quoted_into(&mut fields.unescaped)?) {
+                (Cow::Borrowed(name), Some(value)) => fields.push_quoted(name, value),
+                (name, Some(Quoted::Plain(value))) => fields.push(name, Cow::Borrowed(value)),
+                (name, Some(Quoted::Unescaped(from))) => {
+                    let value = fields.unescaped.split_off(from);
+                    fields.push(name, Cow::Owned(value));
+                }
+                (name, None) => {
+                    if let Some(value) = text_of(scanner)? {
+                        fields.push(name, value);
+                    }
+                }
+            }
         }
         if !scanner.more(b'}')? {
             return Ok(());
@@ -149,20 +174,16 @@ fn fields<'a>(scanner: &mut Scanner<'a>, fields: &mut Fields<'a>) -> Result<(), 
 }
 
 pub(super) fn encode(outline: &Outline<'_>, out: &mut Vec<u8>) {
+    out.reserve(HEADER_USUAL_BYTES);
     out.extend_from_slice(b"{\"code\":");
     push_int(out, outline.code.into());
     out.extend_from_slice(b",\"extFields\":{");
-    let mut first = true;
-    let mut name = |out: &mut Vec<u8>, name: &str| {
-        if !first {
-            out.push(b',');
-        }
-        first = false;
-        push_quoted(out, name);
-        out.push(b':');
-    };
+    let mut is_first = true;
     for (key, value) in outline.fields {
-        name(out, key);
+        // Our own names need no escaping.
+        out.extend_from_slice(if std::mem::take(&mut is_first) { b"\"" } else { b",\"" });
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(b"\":");
         match value {
             Value::Text(text) => push_quoted(out, text),
             Value::Int(number) => {
@@ -179,7 +200,11 @@ pub(super) fn encode(outline: &Outline<'_>, out: &mut Vec<u8>) {
         }
     }
     for (key, value) in outline.passed_on {
-        name(out, key);
+        if !std::mem::take(&mut is_first) {
+            out.push(b',');
+        }
+        push_quoted(out, key);
+        out.push(b':');
         push_quoted(out, value);
     }
     out.extend_from_slice(b"},\"flag\":");

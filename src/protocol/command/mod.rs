@@ -2,11 +2,13 @@
 //! `Call` are what we send.
 
 mod binary;
+mod fields;
 mod json;
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
+pub use fields::Fields;
 use smallvec::SmallVec;
 
 use crate::model::OffsetMessageId;
@@ -93,47 +95,6 @@ pub struct Command<'a> {
     pub fields: Fields<'a>,
     pub body: &'a [u8],
     pub serialization: Serialization,
-}
-
-/// The header's custom fields (`extFields`), values as text whatever JSON type they came in. A key may stand twice:
-/// the last one wins.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Fields<'a> {
-    entries: SmallVec<[(Cow<'a, str>, Cow<'a, str>); 16]>,
-    /// `extFields` was absent or null (some answers of RocketMQ depend on it).
-    pub absent: bool,
-}
-
-impl<'a> Fields<'a> {
-    pub fn push(&mut self, key: Cow<'a, str>, value: Cow<'a, str>) {
-        self.entries.push((key, value));
-    }
-
-    pub fn get(&self, key: &str) -> Option<&str> {
-        self.entries.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_ref())
-    }
-
-    /// In the order of the wire.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.entries.iter().map(|(key, value)| (key.as_ref(), value.as_ref()))
-    }
-
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// For any lifetime: the small vector inside is invariant, so that `'static` would not shrink by itself.
-    pub fn into_owned<'b>(self) -> Fields<'b> {
-        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
-        Fields {
-            entries: self.entries.into_iter().map(|(key, value)| (own(key), own(value))).collect(),
-            absent: self.absent,
-        }
-    }
 }
 
 impl Command<'_> {

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::JsonError;
+use crate::model::search::find_either;
 
 /// Reads tokens from `text`, forwards only.
 #[derive(Debug, Clone)]
@@ -24,6 +25,13 @@ pub(crate) enum Token<'a> {
     Object,
     /// `[` was taken.
     Array,
+}
+
+/// Where a string's text is.
+pub(crate) enum Quoted<'a> {
+    Plain(&'a str),
+    /// In the buffer from here on.
+    Unescaped(usize),
 }
 
 impl<'a> Scanner<'a> {
@@ -79,6 +87,16 @@ impl<'a> Scanner<'a> {
     /// is forgiven, as fastjson forgives it.
     #[inline]
     pub(crate) fn more(&mut self, close: u8) -> Result<bool, JsonError> {
+        match self.text.as_bytes().get(self.at..self.at + 2) {
+            Some([b',', b'"']) => {
+                self.at += 1;
+                Ok(true)
+            }
+            _ => self.more_of_any(close),
+        }
+    }
+
+    fn more_of_any(&mut self, close: u8) -> Result<bool, JsonError> {
         if self.take(b',') {
             if self.peek() == Some(b'"') {
                 return Ok(true);
@@ -87,6 +105,63 @@ impl<'a> Scanner<'a> {
             return Ok(!self.take(close));
         }
         if self.take(close) { Ok(false) } else { self.error("neither a comma nor the closing bracket") }
+    }
+
+    /// A whole member as nearly all are written: name and value in double quotes, nothing escaped, no blanks. `None`
+    /// leaves everything where it was.
+    #[inline]
+    pub(crate) fn plain_member(&mut self) -> Option<(&'a str, &'a str)> {
+        let bytes = self.text.as_bytes();
+        if *bytes.get(self.at)? != b'"' {
+            return None;
+        }
+        let name_end = find_either(bytes, self.at + 1, b'"', b'\\');
+        if bytes.get(name_end..name_end + 3)? != b"\":\"" {
+            return None;
+        }
+        let value_end = find_either(bytes, name_end + 3, b'"', b'\\');
+        if *bytes.get(value_end)? != b'"' {
+            return None;
+        }
+        let member = (self.text.get(self.at + 1..name_end)?, self.text.get(name_end + 3..value_end)?);
+        self.at = value_end + 1;
+        Some(member)
+    }
+
+    /// A member's name as nearly all are written, its colon taken as well: in double quotes, nothing escaped, no blanks.
+    /// `None` leaves everything where it was.
+    #[inline]
+    pub(crate) fn plain_name(&mut self) -> Option<&'a str> {
+        let bytes = self.text.as_bytes();
+        if *bytes.get(self.at)? != b'"' {
+            return None;
+        }
+        let end = find_either(bytes, self.at + 1, b'"', b'\\');
+        if bytes.get(end..end + 2)? != b"\":" {
+            return None;
+        }
+        let name = self.text.get(self.at + 1..end)?;
+        self.at = end + 2;
+        Some(name)
+    }
+
+    /// A whole number without a sign behind which the value ends at once. `None` leaves everything where it was.
+    #[inline]
+    pub(crate) fn plain_int(&mut self) -> Option<i32> {
+        let rest = self.text.as_bytes().get(self.at..)?;
+        let mut number = 0i64;
+        for (at, byte) in rest.iter().enumerate().take(11) {
+            match byte {
+                b'0'..=b'9' => number = number * 10 + i64::from(byte - b'0'),
+                b',' | b'}' if at > 0 => {
+                    let number = i32::try_from(number).ok()?;
+                    self.at += at;
+                    return Some(number);
+                }
+                _ => return None,
+            }
+        }
+        None
     }
 
     /// A member's name: quoted either way, or bare (fastjson writes numeric keys bare).
@@ -186,6 +261,24 @@ impl<'a> Scanner<'a> {
         if escaped { unescape(raw, start).map(Cow::Owned) } else { Ok(Cow::Borrowed(raw)) }
     }
 
+    /// A string in double quotes, its escapes resolved behind what `out` holds already; `None` if something else is
+    /// next.
+    pub(crate) fn quoted_into(&mut self, out: &mut String) -> Result<Option<Quoted<'a>>, JsonError> {
+        if self.peek() != Some(b'"') {
+            return Ok(None);
+        }
+        self.at += 1;
+        let start = self.at;
+        let escaped = self.string_end(b'"')?;
+        let raw = &self.text[start..self.at - 1];
+        if !escaped {
+            return Ok(Some(Quoted::Plain(raw)));
+        }
+        let from = out.len();
+        unescape_into(raw, start, out)?;
+        Ok(Some(Quoted::Unescaped(from)))
+    }
+
     /// Moves behind the closing quote; says whether anything before it was escaped.
     #[inline]
     fn string_end(&mut self, quote: u8) -> Result<bool, JsonError> {
@@ -209,26 +302,6 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The first place from `at` on where `one` or `other` stands, or the end; eight bytes at a time.
-#[inline]
-fn find_either(bytes: &[u8], mut at: usize, one: u8, other: u8) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // Has the top bit of the lowest byte that is zero, and maybe of some above it.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
-    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*eight);
-        let hits = zeros(word ^ (ONES * u64::from(one))) | zeros(word ^ (ONES * u64::from(other)));
-        if hits != 0 {
-            return at + (hits.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    while at < bytes.len() && bytes[at] != one && bytes[at] != other {
-        at += 1;
-    }
-    at
-}
-
 fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     digits.as_bytes().first().is_some_and(|first| first.is_ascii_digit() || *first == b'.')
@@ -238,8 +311,14 @@ fn is_number(text: &str) -> bool {
 /// Resolves escapes. `raw` stands at byte `start` of the text. Halves of a surrogate pair without their other half become
 /// U+FFFD, as Java writes `?` for them.
 fn unescape(raw: &str, start: usize) -> Result<String, JsonError> {
+    let mut out = String::new();
+    unescape_into(raw, start, &mut out)?;
+    Ok(out)
+}
+
+fn unescape_into(raw: &str, start: usize, out: &mut String) -> Result<(), JsonError> {
     let bytes = raw.as_bytes();
-    let mut out = String::with_capacity(raw.len());
+    out.reserve(raw.len());
     let mut at = 0;
     let fail = |at: usize| JsonError { what: "a bad escape", at: start + at };
     loop {
@@ -247,7 +326,7 @@ fn unescape(raw: &str, start: usize) -> Result<String, JsonError> {
         at = find_either(bytes, at, b'\\', b'\\');
         out.push_str(&raw[plain_from..at]);
         if at == bytes.len() {
-            return Ok(out);
+            return Ok(());
         }
         let kind = *bytes.get(at + 1).ok_or_else(|| fail(at))?;
         at += 2;

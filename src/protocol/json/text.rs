@@ -1,17 +1,31 @@
 //! Numbers and strings written straight into a buffer, without formatting machinery. Knows no tree and no member names.
 
+use crate::model::search::is_plain_json;
+
+/// "00" to "99".
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
 /// Appends the decimal digits of `number`.
 pub(crate) fn push_int(out: &mut Vec<u8>, number: i64) {
     let mut digits = [0u8; 20];
     let mut at = digits.len();
     let mut rest = number.unsigned_abs();
-    loop {
+    while rest >= 10 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
+    }
+    if rest > 0 || at == digits.len() {
         at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
+        digits[at] = b'0' + rest as u8;
     }
     if number < 0 {
         at -= 1;
@@ -22,8 +36,13 @@ pub(crate) fn push_int(out: &mut Vec<u8>, number: i64) {
 
 /// Appends `text` in double quotes, escaped as fastjson escapes: quote, backslash and control characters.
 pub(crate) fn push_quoted(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
     let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
+    out.push(b'"');
+    if is_plain_json(bytes) {
+        out.extend_from_slice(bytes);
+        return out.push(b'"');
+    }
     let mut plain_from = 0;
     for (at, byte) in bytes.iter().enumerate() {
         if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' {
