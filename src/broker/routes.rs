@@ -79,10 +79,11 @@ fn router(core: &Arc<Core>) -> Router {
     router.serve(&positions, offsets, &admin);
     router.serve_others(Arc::new(Admin(core.clone())), &admin);
 
-    let store = core.store.clone();
+    let (ending, over) = (core.store.clone(), core.store.clone());
     router.promise = Some(Promise {
         kept: core.store.promise().clone(),
-        turn_end: Arc::new(move || store.turn_end()),
+        turn_end: Arc::new(move || ending.turn_end_before_answers()),
+        turn_over: Arc::new(move || over.turn_over()),
         wait_ms_max: config.sync_flush_timeout_ms.try_into().unwrap_or(u32::MAX),
     });
     let closed = core.clone();

@@ -13,9 +13,9 @@ use crate::{
 };
 
 /// Of a message that is sent: CLUSTER in, WAIT out; and WAIT's value, which returns if the message is rerouted.
-pub fn of_send<'a>(properties: Option<&'a str>, cluster: &str) -> (Properties<'a>, Option<Cow<'a, str>>) {
-    let mut properties = Properties::parse(properties.unwrap_or_default().as_bytes());
-    properties.set(name::CLUSTER, cluster.to_owned());
+pub fn of_send<'a>(properties: Option<&'a str>, cluster: &'a str) -> (Properties<'a>, Option<Cow<'a, str>>) {
+    let mut properties = Properties::parse_text(properties.unwrap_or_default());
+    properties.set(name::CLUSTER, cluster);
     let wait = properties.remove(name::WAIT);
     (properties, wait)
 }
@@ -48,7 +48,7 @@ pub struct OfBatch<'a> {
 
 impl<'a> OfBatch<'a> {
     pub fn new(properties: Option<&'a str>, cluster: &str) -> Self {
-        let mut properties = Properties::parse(properties.unwrap_or_default().as_bytes());
+        let mut properties = Properties::parse_text(properties.unwrap_or_default());
         properties.set(name::CLUSTER, cluster.to_owned());
         let text = properties.render();
         let mut keyless = properties.clone();

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+use super::search::find_byte;
+
 pub const NAME_END: u8 = 1;
 pub const ENTRY_END: u8 = 2;
 
@@ -42,9 +44,9 @@ pub mod name {
 
 /// The valid entries of a properties string in order. Text that is not UTF-8 cannot be a name or value and is skipped.
 pub fn entries(text: &[u8]) -> impl Iterator<Item = (&str, &str)> {
-    text.split(|byte| *byte == ENTRY_END).filter_map(|entry| {
-        let at = entry.iter().position(|byte| *byte == NAME_END)?;
-        let (name, value) = (&entry[..at], &entry[at + 1..]);
+    split(text).filter_map(|entry| {
+        let at = find_byte(entry, 0, NAME_END);
+        let (name, value) = (entry.get(..at)?, entry.get(at + 1..)?);
         if name.is_empty() || value.is_empty() {
             return None;
         }
@@ -54,7 +56,29 @@ pub fn entries(text: &[u8]) -> impl Iterator<Item = (&str, &str)> {
 
 /// The value of `name`: the last one if it stands several times.
 pub fn get<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
-    entries(text).filter(|(key, _)| *key == name).last().map(|(_, value)| value)
+    split(text).filter_map(|entry| value_of(entry, name)).last()
+}
+
+/// What stands between separators.
+pub fn split(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = find_byte(text, 0, ENTRY_END);
+        rest = text.get(end + 1..);
+        Some(&text[..end])
+    })
+}
+
+/// The value in `entry` if that is a valid entry of this name.
+#[inline]
+pub fn value_of<'a>(entry: &'a [u8], name: &str) -> Option<&'a str> {
+    // The length first: it tells most names apart.
+    let (NAME_END, value) = (*entry.get(name.len())?, &entry[name.len() + 1..]) else { return None };
+    if value.is_empty() || !entry.starts_with(name.as_bytes()) {
+        return None;
+    }
+    str::from_utf8(value).ok()
 }
 
 /// Properties taken apart for rewriting: duplicates collapsed (last value wins), bad entries gone; rendered without a
@@ -70,6 +94,22 @@ pub struct Properties<'a> {
 type Entry<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 impl<'a> Properties<'a> {
+    /// Of text, whose entries need no second look.
+    pub fn parse_text(text: &'a str) -> Self {
+        let mut properties = Properties::default();
+        let bytes = text.as_bytes();
+        let mut at = 0;
+        while at < bytes.len() {
+            let end = find_byte(bytes, at, ENTRY_END);
+            let name_end = find_byte(&bytes[..end], at, NAME_END);
+            if name_end > at && name_end + 1 < end {
+                properties.set(&text[at..name_end], &text[name_end + 1..end]);
+            }
+            at = end + 1;
+        }
+        properties
+    }
+
     pub fn parse(text: &'a [u8]) -> Self {
         let mut properties = Properties::default();
         for (name, value) in entries(text) {
@@ -157,6 +197,11 @@ mod tests {
     fn entries_follow_javas_parser() {
         let check = |text: &str, expect: &[(&str, &str)]| {
             assert_eq!(entries(text.as_bytes()).collect::<Vec<_>>(), expect, "{text:?}");
+            assert_eq!(Properties::parse_text(text), Properties::parse(text.as_bytes()), "{text:?}");
+            for name in ["a", "b", "c", "d"] {
+                let last = expect.iter().rfind(|(key, _)| *key == name).map(|(_, value)| *value);
+                assert_eq!(get(text.as_bytes(), name), last, "{name} of {text:?}");
+            }
         };
         check("", &[]);
         check("a\u{1}1", &[("a", "1")]);

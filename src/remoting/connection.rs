@@ -19,7 +19,7 @@ use super::{
     Answer, Channel, Lane, Request, Router,
     channel::{Later, Letter},
     input::{Chunk, Flow, Input},
-    kept::{self, KeptAnswer, KeptAnswers},
+    kept::{self, KeptAnswers},
     limits::{Bounds, Limits},
     output::Output,
     scratch,
@@ -115,6 +115,8 @@ struct State {
     starved: bool,
     /// A `Kept` answer arose since the promise's `turn_end` was last called.
     appended: bool,
+    /// The promise's `turn_over` is still to be called.
+    is_turn_open: bool,
     has_begun: bool,
     /// Nothing is read any more; what was read is answered, then it is over.
     ending: Option<Ended>,
@@ -140,6 +142,7 @@ impl<P: Unpin> Connection<P> {
             last_read: now,
             starved: false,
             appended: false,
+            is_turn_open: false,
             has_begun: false,
             ending: None,
             accounted: 0,
@@ -183,6 +186,7 @@ impl<P: Unpin> Connection<P> {
             }
             state.end_of_reading();
         }
+        state.turn_over();
         state.arm(context);
         Poll::Pending
     }
@@ -485,14 +489,8 @@ impl State {
             return;
         }
         kept::enter(lane);
-        self.kept.push(KeptAnswer {
-            position,
-            deadline: self.now + Duration::from_millis(promise.wait_ms_max.into()),
-            opaque: command.opaque,
-            serialization: command.serialization,
-            code: command.code,
-            response,
-        });
+        let deadline = self.now + Duration::from_millis(promise.wait_ms_max.into());
+        self.kept.push(command, position, deadline, &response);
     }
 
     /// Between the requests of one read and their answers the log writes what they appended.
@@ -501,11 +499,20 @@ impl State {
             && let Some(promise) = &self.common.router.promise
         {
             (promise.turn_end)();
+            self.is_turn_open = true;
+        }
+    }
+
+    fn turn_over(&mut self) {
+        if std::mem::take(&mut self.is_turn_open)
+            && let Some(promise) = &self.common.router.promise
+        {
+            (promise.turn_over)();
         }
     }
 
     fn account(&mut self) {
-        let held = self.input.held() + self.output.queued();
+        let held = self.input.held() + self.output.queued() + self.kept.held();
         self.common.limits.on_memory(self.accounted, held);
         self.accounted = held;
     }
@@ -532,6 +539,7 @@ impl State {
 impl Drop for State {
     /// However the connection ends, also by a panic or with its runtime.
     fn drop(&mut self) {
+        self.turn_over();
         self.channel.on_closed();
         self.kept.abandon(&self.common.router);
         self.common.limits.on_memory(self.accounted, 0);

@@ -1,5 +1,5 @@
-//! Answers that wait until the log has kept its promise, in the order of their positions. Knows no log: the promise is
-//! a position that grows.
+//! Answers that wait until the log has kept its promise, in the order of their positions; encoded when they arise, so
+//! that what waits is a place and some bytes. Knows no log: the promise is a position that grows.
 
 use std::{
     collections::VecDeque,
@@ -8,31 +8,39 @@ use std::{
     time::Duration,
 };
 
-use super::{Lane, Router, output::Output};
+use super::{Lane, Router, output, output::Output, scratch};
 use crate::{
     model::watermark::Waiter,
     protocol::{
         code::response,
-        command::{Response, Serialization},
+        command::{Command, Response, decode},
+        frame::LENGTH,
     },
 };
 
 #[derive(Default)]
 pub(super) struct KeptAnswers {
-    queue: VecDeque<KeptAnswer>,
+    queue: VecDeque<Waiting>,
+    /// The frames of `queue`, one behind the other, from `frames_start` on.
+    frames: Vec<u8>,
+    frames_start: usize,
     waiter: Option<Waiter>,
 }
 
-pub(super) struct KeptAnswer {
-    pub(super) position: u64,
+/// One answer's place.
+pub(super) struct Waiting {
+    position: u64,
     /// Monotonic; beyond it the answer goes out as FLUSH_DISK_TIMEOUT.
-    pub(super) deadline: Duration,
-    pub(super) opaque: i32,
-    pub(super) serialization: Serialization,
+    deadline: Duration,
     /// The request's code, by which its lane is found again.
-    pub(super) code: i32,
-    pub(super) response: Response,
+    code: i32,
+    is_success: bool,
+    /// Of its frame.
+    bytes: u32,
 }
+
+/// Written bytes at the head of `frames` beyond this are moved away rather than kept.
+const COMPACT_BYTES: usize = 64 * 1024;
 
 impl KeptAnswers {
     pub(super) fn is_empty(&self) -> bool {
@@ -43,14 +51,36 @@ impl KeptAnswers {
         self.queue.len()
     }
 
+    /// Bytes of memory held.
+    pub(super) fn held(&self) -> usize {
+        self.frames.len()
+    }
+
     /// When the first of them has waited long enough.
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.queue.front().map(|answer| answer.deadline)
     }
 
-    /// Its lane's count has been raised by the caller.
-    pub(super) fn push(&mut self, answer: KeptAnswer) {
-        self.queue.push_back(answer);
+    /// The answer to `command`. Its lane's count has been raised by the caller.
+    pub(super) fn push(&mut self, command: &Command<'_>, position: u64, deadline: Duration, response: &Response) {
+        if self.queue.capacity() == 0 {
+            (self.queue, self.frames) = (scratch::take_waiting(), scratch::take_write());
+        } else if self.frames_start >= COMPACT_BYTES {
+            self.frames.drain(..self.frames_start);
+            self.frames_start = 0;
+        }
+        let before = self.frames.len();
+        output::encode(response, command.opaque, command.serialization, &mut self.frames);
+        for body in &response.body {
+            self.frames.extend_from_slice(body);
+        }
+        self.queue.push_back(Waiting {
+            position,
+            deadline,
+            code: command.code,
+            is_success: response.code == response::SUCCESS,
+            bytes: u32::try_from(self.frames.len() - before).expect("a frame has at most 16 MiB"),
+        });
     }
 
     /// Moves what may be said by `now` to `output`, and arranges for a wake when the next may be.
@@ -67,37 +97,58 @@ impl KeptAnswers {
                     let released = self.queue.iter().take_while(|answer| answer.position <= reached).count();
                     self.write(released, router, output);
                 }
-                Poll::Ready(Err(failed)) => {
-                    let answer = self.queue.front_mut().expect("it is there");
-                    // Nothing is known about the bytes behind a failed sync: what was to be a success is none.
-                    if answer.response.code == response::SUCCESS {
-                        answer.response =
-                            Response::error(response::SERVICE_NOT_AVAILABLE, failed.reason.as_ref().to_owned());
-                    }
-                    self.write(1, router, output);
-                }
-                Poll::Pending if now >= front.deadline => {
-                    let answer = self.queue.front_mut().expect("it is there");
-                    if answer.response.code == response::SUCCESS {
-                        answer.response.code = response::FLUSH_DISK_TIMEOUT;
-                    }
-                    self.write(1, router, output);
-                }
+                // Nothing is known about the bytes behind a failed sync: what was to be a success is none.
+                Poll::Ready(Err(failed)) => self.write_instead(router, output, |_| {
+                    Response::error(response::SERVICE_NOT_AVAILABLE, failed.reason.as_ref().to_owned())
+                }),
+                Poll::Pending if now >= front.deadline => self.write_instead(router, output, |said| {
+                    let mut late = Response::new(response::FLUSH_DISK_TIMEOUT);
+                    late.passed_on =
+                        said.fields.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+                    late
+                }),
                 Poll::Pending => return,
             }
         }
-        if self.queue.capacity() > QUEUE_KEPT {
-            self.queue = VecDeque::new();
-        }
+        self.give_back();
     }
 
+    /// The first `count` answers as they are.
     fn write(&mut self, count: usize, router: &Router, output: &mut Output) {
         let mut run = Run { code: None, count: 0 };
+        let mut bytes = 0;
         for answer in self.queue.drain(..count) {
             run.add(answer.code, router);
-            output.push_response(answer.response, answer.opaque, answer.serialization);
+            bytes += answer.bytes as usize;
         }
         run.finish(router);
+        output.push_encoded(&self.frames[self.frames_start..self.frames_start + bytes]);
+        self.frames_start += bytes;
+    }
+
+    /// The first answer, or if it was to be a success, what `other` makes of it.
+    fn write_instead(&mut self, router: &Router, output: &mut Output, other: impl FnOnce(&Command<'_>) -> Response) {
+        let front = self.queue.front().expect("it is there");
+        if !front.is_success {
+            return self.write(1, router, output);
+        }
+        let frame = &self.frames[self.frames_start..self.frames_start + front.bytes as usize];
+        let said = decode(&frame[LENGTH..]).expect("we encoded it");
+        output.push_response(other(&said), said.opaque, said.serialization);
+        let code = front.code;
+        self.frames_start += front.bytes as usize;
+        self.queue.pop_front();
+        leave_by_code(router, code, 1);
+    }
+
+    /// A connection that waits for nothing owns nothing.
+    fn give_back(&mut self) {
+        if self.queue.capacity() > 0 {
+            assert_eq!(self.frames_start, self.frames.len(), "frames without an answer");
+            scratch::give_waiting(std::mem::take(&mut self.queue));
+            scratch::give_write(std::mem::take(&mut self.frames));
+            self.frames_start = 0;
+        }
     }
 
     /// The connection is gone: nobody is answered, but the lanes have room again.
@@ -109,9 +160,6 @@ impl KeptAnswers {
         run.finish(router);
     }
 }
-
-/// Room for so many answers stays with the connection.
-const QUEUE_KEPT: usize = 8;
 
 /// Neighbours of one code: their lane, which all workers share, is touched once for all of them.
 struct Run {
@@ -130,10 +178,14 @@ impl Run {
 
     fn finish(&mut self, router: &Router) {
         if let Some(code) = self.code.take() {
-            let (_, lane) = router.find(code).expect("the router that dispatched the request does not change");
-            leave(lane, std::mem::take(&mut self.count));
+            leave_by_code(router, code, std::mem::take(&mut self.count));
         }
     }
+}
+
+fn leave_by_code(router: &Router, code: i32, count: u32) {
+    let (_, lane) = router.find(code).expect("the router that dispatched the request does not change");
+    leave(lane, count);
 }
 
 pub(super) fn enter(lane: &Lane) {

@@ -42,9 +42,13 @@ impl Output {
         self.queued
     }
 
+    /// Whole frames, encoded by `encode`.
+    pub(super) fn push_encoded(&mut self, frames: &[u8]) {
+        self.buffered(|buffer| buffer.extend_from_slice(frames));
+    }
+
     pub(super) fn push_response(&mut self, response: Response, opaque: i32, serialization: Serialization) {
-        let opaque = if plant!(WrongOpaque) && opaque % 7 == 3 { opaque - 1 } else { opaque };
-        self.buffered(|buffer| encode_response(&response, opaque, serialization, buffer));
+        self.buffered(|buffer| encode(&response, opaque, serialization, buffer));
         for body in response.body {
             if body.len() < COPY_BELOW_BYTES {
                 self.buffered(|buffer| buffer.extend_from_slice(&body));
@@ -137,6 +141,12 @@ impl Output {
             self.parts = VecDeque::new();
         }
     }
+}
+
+/// Appends the frame of `response` up to its body.
+pub(super) fn encode(response: &Response, opaque: i32, serialization: Serialization, out: &mut Vec<u8>) {
+    let opaque = if plant!(WrongOpaque) && opaque % 7 == 3 { opaque - 1 } else { opaque };
+    encode_response(response, opaque, serialization, out);
 }
 
 #[cfg(test)]

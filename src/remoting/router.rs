@@ -77,6 +77,9 @@ pub struct Promise {
     /// Called at the end of each turn of a connection in which a `Kept` answer arose, before anything is written:
     /// the log writes what the turn appended (or wakes who does).
     pub turn_end: Arc<dyn Fn() + Send + Sync>,
+    /// Called after `turn_end` (perhaps after several), when the answers that could be given were written: the time for
+    /// what nobody waits for.
+    pub turn_over: Arc<dyn Fn() + Send + Sync>,
     /// After this long the answer goes out with code 10 (FLUSH_DISK_TIMEOUT) in place of 0.
     pub wait_ms_max: u32,
 }

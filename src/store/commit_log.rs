@@ -6,7 +6,6 @@
 //! transient pool a timer does.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -17,6 +16,7 @@ use std::{
 use super::{
     allocator::{AllocateError, Allocator},
     config::{FlushMode, StoreConfig},
+    next_offsets::NextOffsets,
     record,
     segment::{Segment, Segments},
     slow::Slow,
@@ -103,7 +103,7 @@ struct Tail {
     staged: Vec<Run>,
     staged_bytes: u64,
     last_store_timestamp: i64,
-    queues: HashMap<String, Vec<u64>>,
+    queues: NextOffsets,
     closed: Option<Arc<str>>,
     /// Why appends are refused for now.
     full: Option<Arc<str>>,
@@ -180,7 +180,7 @@ impl CommitLog {
                 staged: Vec::new(),
                 staged_bytes: 0,
                 last_store_timestamp,
-                queues: HashMap::new(),
+                queues: NextOffsets::default(),
                 closed: None,
                 full: None,
                 spare: None,
@@ -203,17 +203,17 @@ impl CommitLog {
     /// What the next message of the queue gets; set once, when recovery has counted.
     pub fn set_next_queue_offset(&self, topic: &str, queue_id: u32, next: QueueOffset) {
         let mut tail = self.lock_tail();
-        *queue_slot(&mut tail.queues, topic, queue_id) = next.0;
+        *tail.queues.of(topic, queue_id) = next.0;
     }
 
     pub fn next_queue_offset(&self, topic: &str, queue_id: u32) -> QueueOffset {
         let tail = self.lock_tail();
-        QueueOffset(tail.queues.get(topic).and_then(|queues| queues.get(queue_id as usize)).copied().unwrap_or(0))
+        QueueOffset(tail.queues.get(topic, queue_id))
     }
 
     /// The topic is gone: a later one of its name begins at 0 again.
     pub fn forget_topic(&self, topic: &str) {
-        self.lock_tail().queues.remove(topic);
+        self.lock_tail().queues.forget(topic);
     }
 
     /// Appends one message. It may be acknowledged once the mode's promise reaches `end`.
@@ -257,6 +257,13 @@ impl CommitLog {
 
     /// Hands everything staged to the files. Afterwards `committed ≥` what was appended before the call.
     pub fn commit(&self) -> Result<LogOffset, AppendError> {
+        let end = self.commit_quietly()?;
+        self.committed.wake_patient();
+        Ok(end)
+    }
+
+    /// As `commit`; the caller derives what follows from it, or wakes who does.
+    pub fn commit_quietly(&self) -> Result<LogOffset, AppendError> {
         let mut write = self.write.lock().expect("a panic while it is held ends the process");
         let (runs, end) = {
             let mut tail = self.lock_tail();
@@ -289,7 +296,7 @@ impl CommitLog {
             run.bytes.clear();
             spare = Some(run.bytes);
         }
-        self.committed.advance(end.0);
+        self.committed.advance_quietly(end.0);
         drop(write);
         if let Some(spare) = spare.filter(|spare| spare.capacity() <= SPARE_MAX_BYTES) {
             self.lock_tail().spare.get_or_insert(spare);
@@ -412,7 +419,7 @@ impl CommitLog {
                 return Ok(());
             }
             let segment = segment.clone();
-            record::encode_filler(remaining, self.run(tail, &segment));
+            record::encode_filler(remaining, run(&mut tail.staged, &mut tail.spare, tail.position, &segment));
             tail.position = segment.end();
             tail.staged_bytes += record::FILLER_MIN;
             tail.segment = None;
@@ -425,39 +432,29 @@ impl CommitLog {
     }
 
     fn stage(&self, tail: &mut Tail, message: &Message<'_>, crc: u32) -> Appended {
-        let segment = tail.segment.clone().expect("make_room put one there");
         let offset = tail.position;
         let last = if plant!(StoreTimestampGoesBack) { 0 } else { tail.last_store_timestamp };
         let store_timestamp = self.clock.wall_ms().max(last);
         tail.last_store_timestamp = store_timestamp;
         let queue_offset = if message.takes_queue_offset() {
-            let next = queue_slot(&mut tail.queues, message.topic, message.queue_id);
+            let next = tail.queues.of(message.topic, message.queue_id);
             *next += 1;
             QueueOffset(*next - 1)
         } else {
             QueueOffset(0)
         };
-        let out = self.run(tail, &segment);
+        let Tail { segment, staged, spare, .. } = &mut *tail;
+        let segment = segment.as_ref().expect("make_room put one there");
+        let out = run(staged, spare, offset, segment);
         let before = out.len();
         record::encode(message, crc, queue_offset, offset, store_timestamp, out);
         let size = (out.len() - before) as u64;
-        tail.position = offset + size;
+        let end = offset + size;
+        assert!(end + record::FILLER_MIN <= segment.end(), "the record at {offset} leaves no room for a filler");
+        tail.position = end;
         tail.staged_bytes += size;
-        assert!(
-            tail.position + record::FILLER_MIN <= segment.end(),
-            "the record at {offset} leaves no room for a filler"
-        );
         self.appended.store(tail.position.0, Ordering::SeqCst);
         Appended { offset, end: tail.position, queue_offset, store_timestamp }
-    }
-
-    /// The buffer for bytes at the tail's position in `segment`.
-    fn run<'t>(&self, tail: &'t mut Tail, segment: &Arc<Segment>) -> &'t mut Vec<u8> {
-        if tail.staged.last().is_none_or(|run| run.segment.base != segment.base) {
-            let bytes = tail.spare.take().unwrap_or_default();
-            tail.staged.push(Run { segment: segment.clone(), at: tail.position, bytes });
-        }
-        &mut tail.staged.last_mut().expect("just put there").bytes
     }
 
     /// Releases the tail; commits at once if too much is staged.
@@ -483,15 +480,16 @@ fn with_item<'a>(shared: &Message<'a>, item: &BatchItem<'a>) -> Message<'a> {
     Message { flag: item.flag, body: item.body, properties: item.properties, ..*shared }
 }
 
-fn queue_slot<'q>(queues: &'q mut HashMap<String, Vec<u64>>, topic: &str, queue_id: u32) -> &'q mut u64 {
-    // The name is copied only for a topic's first message.
-    if !queues.contains_key(topic) {
-        queues.insert(topic.to_owned(), Vec::new());
+/// The buffer for bytes at `position`, the tail's, in `segment`.
+fn run<'t>(
+    staged: &'t mut Vec<Run>,
+    spare: &mut Option<Vec<u8>>,
+    position: LogOffset,
+    segment: &Arc<Segment>,
+) -> &'t mut Vec<u8> {
+    if staged.last().is_none_or(|run| run.segment.base != segment.base) {
+        let bytes = spare.take().unwrap_or_default();
+        staged.push(Run { segment: segment.clone(), at: position, bytes });
     }
-    let slots = queues.get_mut(topic).expect("just put there");
-    let index = queue_id as usize;
-    if slots.len() <= index {
-        slots.resize(index + 1, 0);
-    }
-    &mut slots[index]
+    &mut staged.last_mut().expect("just put there").bytes
 }

@@ -78,11 +78,17 @@ impl Flush {
 
     /// The end of a turn that appended something.
     pub fn turn_end(&self) {
+        self.turn_end_quietly();
+        self.log.committed.wake_patient();
+    }
+
+    /// As `turn_end`; the caller derives what follows from it, or wakes who does.
+    pub fn turn_end_quietly(&self) {
         match self.config.flush {
             FlushMode::Sync if plant!(GroupCommitWakeUpLost) && self.log.appended().0.is_multiple_of(5) => return,
             FlushMode::Sync => return self.requested.notify_one(),
             // A failure has been said by the log, and every waiter learns of it from the watermark.
-            FlushMode::Async => drop(self.log.commit()),
+            FlushMode::Async => drop(self.log.commit_quietly()),
             FlushMode::Pooled => self.pooled.advance(self.log.appended().0),
         }
         if self.idle.swap(false, Ordering::SeqCst) {

@@ -389,16 +389,11 @@ impl State {
 /// UNIQ_KEY and KEYS of a properties text, by looking at no other entry closely.
 pub(in crate::store) fn keys_of(text: &[u8]) -> (Option<&str>, Option<&str>) {
     let (mut unique, mut keys) = (None, None);
-    for entry in text.split(|byte| *byte == properties::ENTRY_END) {
-        let slot = if entry.starts_with(b"KEYS\x01") {
-            &mut keys
-        } else if entry.starts_with(b"UNIQ_KEY\x01") {
-            &mut unique
-        } else {
-            continue;
-        };
-        if let Some((_, value)) = properties::entries(entry).next() {
-            *slot = Some(value);
+    for entry in properties::split(text) {
+        if let Some(value) = properties::value_of(entry, properties::name::UNIQUE_KEY) {
+            unique = Some(value);
+        } else if let Some(value) = properties::value_of(entry, properties::name::KEYS) {
+            keys = Some(value);
         }
     }
     (unique, keys)

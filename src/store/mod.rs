@@ -13,6 +13,7 @@ pub mod flush;
 pub mod foreign;
 pub mod index;
 pub mod index_file;
+mod next_offsets;
 pub mod queue_files;
 pub mod queues;
 pub mod read;
@@ -245,6 +246,19 @@ impl MessageStore {
     /// For how long the kernel has been taking what is being written to the log.
     pub fn writing_for(&self) -> Duration {
         self.log.writing_for()
+    }
+
+    /// The end of a turn of a connection, which calls `turn_over` when its answers are written.
+    pub fn turn_end_before_answers(&self) {
+        self.flush.turn_end_quietly();
+    }
+
+    /// Under ASYNC_FLUSH, derives from the log what the turn appended: the connection's worker is awake anyway, and
+    /// waking the service for a message costs more than deriving. Under SYNC_FLUSH nothing may be derived yet.
+    pub fn turn_over(&self) {
+        if self.config.flush == FlushMode::Async {
+            self.reput.follow();
+        }
     }
 
     /// What an acknowledgement waits for.

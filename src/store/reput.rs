@@ -4,8 +4,8 @@
 use std::{
     io,
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicI64, Ordering},
+        Arc, Mutex, OnceLock, TryLockError,
+        atomic::{AtomicI64, Ordering, fence},
     },
 };
 
@@ -23,6 +23,8 @@ use crate::model::{LogOffset, QueueOffset, Watermark, properties};
 pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 /// Bytes of the log read at once.
 const CHUNK_BYTES: u64 = 1 << 20;
+/// What a connection derives at most before its worker goes on; the rest is the service's.
+const FOLLOW_BYTES_MAX: u64 = 256 << 10;
 
 /// A message became readable.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +88,8 @@ pub struct Reput {
     /// Where readers stop.
     limit: Arc<Watermark>,
     pub dispatched: Arc<Watermark>,
+    /// Held by whoever derives: the service, or a connection that has just appended.
+    deriving: Mutex<()>,
     last_store_timestamp: AtomicI64,
     on_arrival: OnceLock<OnArrival>,
 }
@@ -114,6 +118,7 @@ impl Reput {
             dispatcher,
             limit,
             dispatched: Watermark::new(from.0),
+            deriving: Mutex::new(()),
             last_store_timestamp: AtomicI64::new(last_store_timestamp),
             on_arrival: OnceLock::new(),
         })
@@ -135,7 +140,8 @@ impl Reput {
 
     /// The service: follows the limit until stopped.
     pub async fn run(self: Arc<Self>, mut stopping: Stopping) -> Result<(), ReputError> {
-        let mut waiter = self.limit.waiter();
+        // Acknowledgements go first.
+        let mut waiter = self.limit.patient_waiter();
         loop {
             self.catch_up()?;
             let next = self.dispatched.get() + 1;
@@ -152,13 +158,47 @@ impl Reput {
         }
     }
 
+    /// Derives what the limit allows on the thread of the caller, who has just moved it quietly: for one message that is
+    /// cheaper than waking the service. If somebody is at it already, it is theirs; what is too much is the service's.
+    pub fn follow(&self) {
+        let mut left = FOLLOW_BYTES_MAX;
+        while self.dispatched.get() < self.limit.get() {
+            // Between moving the limit and looking at the lock; its counterpart stands behind the unlocking.
+            fence(Ordering::SeqCst);
+            let deriving = match self.deriving.try_lock() {
+                Ok(deriving) => deriving,
+                Err(TryLockError::WouldBlock) => return,
+                Err(TryLockError::Poisoned(_)) => panic!("deriving from the log broke off before"),
+            };
+            let from = self.dispatched.get();
+            // What went wrong goes wrong for the service, too, and it is the one who says so.
+            let is_well = self.derive(from + left).is_ok();
+            drop(deriving);
+            fence(Ordering::SeqCst);
+            left = left.saturating_sub(self.dispatched.get() - from);
+            if !is_well || left == 0 || self.dispatched.get() == from {
+                return self.limit.wake_patient();
+            }
+        }
+    }
+
     fn catch_up(&self) -> Result<(), ReputError> {
+        let deriving = self.deriving.lock().expect("deriving from the log broke off before");
+        let outcome = self.derive(u64::MAX);
+        drop(deriving);
+        // Whoever found the lock taken relies on its holder looking at the limit again.
+        fence(Ordering::SeqCst);
+        outcome
+    }
+
+    /// Up to the limit, or to `stop` if that is before it and a record ends there or ahead of it.
+    fn derive(&self, stop: u64) -> Result<(), ReputError> {
         let mut queue = None;
         let mut wanted = CHUNK_BYTES;
         loop {
             let (from, limit) = (LogOffset(self.dispatched.get()), LogOffset(self.limit.get()));
             assert!(from <= limit, "dispatched {from} is beyond what may be read, {limit}");
-            if from == limit {
+            if from == limit || from.0 >= stop {
                 return Ok(());
             }
             let gone = || ReputError::Broken { at: from, what: "its segment is gone" };

@@ -121,6 +121,7 @@ impl World {
             turn_end: Arc::new(move || {
                 counted.fetch_add(1, Ordering::SeqCst);
             }),
+            turn_over: Arc::new(|| ()),
             wait_ms_max: promise_wait_ms_max,
         });
         let seen = closed.clone();

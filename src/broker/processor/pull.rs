@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     broker::{
+        config::Config,
         core::Core,
         hold::{Held, SCAN_INTERVAL},
         topics::RETRY_PREFIX,
@@ -32,9 +33,10 @@ impl Processor for Pull {
 impl Pull {
     fn pull(&self, asked: &Request<'_>) -> Result<Answer, Refused> {
         let core = &self.0;
+        let config = core.config();
         let header = PullMessage::decode(&asked.command.fields)?;
-        let (group, queue_id) = self.check(asked, &header)?;
-        let filter = self.filter(&header, &group)?;
+        let (group, queue_id) = self.check(&config, asked, &header)?;
+        let filter = self.filter(&config, &header, &group)?;
         let Some(count) = count_asked(header.max_message_nums) else {
             return Err(Refused::system(format!("maxMsgNums {} is no count of messages", header.max_message_nums)));
         };
@@ -115,11 +117,11 @@ impl Pull {
 
     fn check(
         &self,
+        config: &Config,
         asked: &Request<'_>,
         header: &PullMessage<'_>,
     ) -> Result<(Arc<SubscriptionGroupConfig>, u32), Refused> {
         let core = &self.0;
-        let config = core.config();
         let forbidden = |remark: String| Refused::new(response::NO_PERMISSION, remark);
         if config.broker_permission & perm::READ == 0 {
             return Err(forbidden(format!("the broker[{}] pulling message is forbidden", config.broker_ip1)));
@@ -161,10 +163,10 @@ impl Pull {
     /// What the pull is read through; `None` lets everything pass.
     fn filter(
         &self,
+        config: &Config,
         header: &PullMessage<'_>,
         group: &SubscriptionGroupConfig,
     ) -> Result<Option<Arc<Filter>>, Refused> {
-        let config = self.0.config();
         let kind_allowed = |kind: Option<&str>| match kind {
             None | Some("" | "TAG") => Ok(()),
             Some(_) if config.enable_property_filter => Ok(()),

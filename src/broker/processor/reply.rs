@@ -48,13 +48,14 @@ impl Reply {
     fn reply(&self, asked: &Request<'_>) -> Result<Answer, Refused> {
         let core = &self.0;
         let header = SendMessage::decode(asked.command.code, &asked.command.fields)?;
-        send::check_accepts(core)?;
+        let config = core.config();
+        send::check_accepts(core, &config)?;
         send::check_name(header.topic)?;
         let topic = match core.topics.find(header.topic) {
             Some(topic) => topic,
             None => self.sends().create(&header)?,
         };
-        let queue_id = self.sends().check_topic(asked, &header, &topic)?;
+        let queue_id = self.sends().check_topic(&config, asked, &header, &topic)?;
         let arrived = self.arrived(asked, &header, queue_id);
         let me = Reply(core.clone());
         Ok(Answer::Later(Box::pin(async move {

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::{
     broker::{
+        config::Config,
         core::Core,
         registration::NEW_TOPIC_WAIT,
         reroute::{self, Draft},
@@ -78,8 +79,10 @@ impl Place {
 impl Send {
     fn send(&self, asked: &Request<'_>) -> Result<Answer, Refused> {
         let core = &self.0;
+        // Taken once: all workers share its count.
+        let config = core.config();
         let header = SendMessage::decode(asked.command.code, &asked.command.fields)?;
-        check_accepts(core)?;
+        check_accepts(core, &config)?;
         let (topic, round) = match core.topics.find(header.topic) {
             Some(topic) => {
                 check_name(header.topic)?;
@@ -90,29 +93,35 @@ impl Send {
                 (self.create(&header)?, Some(core.registration.request()))
             }
         };
-        let asked_queue_id = self.check_topic(asked, &header, &topic)?;
+        let asked_queue_id = self.check_topic(&config, asked, &header, &topic)?;
         let place = match self.dead_letters(asked, &header)? {
             Some(dead_letters) => Place { topic: dead_letters, queue_id: 0, asked_queue_id },
             None => Place { topic, queue_id: asked_queue_id, asked_queue_id },
         };
         if round.is_none() && core.topics.is_durable(&place.topic) {
-            self.store(asked, &header, &place)
+            self.store(&config, asked, &header, &place)
         } else {
-            self.store_later(asked, &header, place, round)
+            self.store_later(&config, asked, &header, place, round)
         }
     }
 
-    fn store(&self, asked: &Request<'_>, header: &SendMessage<'_>, place: &Place) -> Result<Answer, Refused> {
+    fn store(
+        &self,
+        config: &Config,
+        asked: &Request<'_>,
+        header: &SendMessage<'_>,
+        place: &Place,
+    ) -> Result<Answer, Refused> {
         let queue_id = place.asked_queue_id;
         if header.batch {
-            return self.store_batch(asked, header, place);
+            return self.store_batch(config, asked, header, place);
         }
-        let (draft, waits) = self.draft(header, place)?;
+        let (draft, waits) = self.draft(config, header, place)?;
         let text = draft.properties.render();
         let message = self.message(asked, header, &draft, text.as_bytes());
         match self.0.store.put(&message) {
             Ok(appended) => {
-                let response = self.accepted(queue_id, &[appended]);
+                let response = self.accepted(config, queue_id, &[appended]);
                 // Position 0 is kept already: such an answer waits for the turn's end only.
                 Ok(Answer::Kept(if waits { appended.end.0 } else { 0 }, response))
             }
@@ -124,9 +133,15 @@ impl Send {
         }
     }
 
-    fn store_batch(&self, asked: &Request<'_>, header: &SendMessage<'_>, place: &Place) -> Result<Answer, Refused> {
+    fn store_batch(
+        &self,
+        config: &Config,
+        asked: &Request<'_>,
+        header: &SendMessage<'_>,
+        place: &Place,
+    ) -> Result<Answer, Refused> {
         let queue_id = place.asked_queue_id;
-        let items = self.items(asked, header)?;
+        let items = self.items(config, asked, header)?;
         let borrowed: SmallVec<[BatchItem<'_>; 32]> =
             items.iter().map(|(item, properties)| BatchItem { properties, ..*item }).collect();
         let draft = place.plain(header);
@@ -135,7 +150,7 @@ impl Send {
         match self.0.store.put_batch(&shared, &borrowed, |appended| places.push(appended)) {
             Ok(()) => {
                 let end = places.last().expect("a batch has messages").end;
-                Ok(Answer::Kept(end.0, self.accepted(queue_id, &places)))
+                Ok(Answer::Kept(end.0, self.accepted(config, queue_id, &places)))
             }
             Err(AppendError::SegmentFull) => {
                 let items = Some(borrowed.iter().map(OwnedItem::of).collect());
@@ -148,10 +163,10 @@ impl Send {
     /// The batch's items with the properties they are stored with.
     fn items<'a>(
         &self,
+        config: &Config,
         asked: &'a Request<'_>,
         header: &SendMessage<'_>,
     ) -> Result<Vec<(BatchItem<'a>, Vec<u8>)>, Refused> {
-        let config = self.0.config();
         let (body, size_max) = (asked.command.body, u64::from(config.max_message_size_bytes));
         if body.is_empty() {
             return Err(Refused::system("the batch has no messages"));
@@ -175,11 +190,11 @@ impl Send {
 
     pub(super) fn check_topic(
         &self,
+        config: &Config,
         asked: &Request<'_>,
         header: &SendMessage<'_>,
         topic: &Topic,
     ) -> Result<u32, Refused> {
-        let config = self.0.config();
         if config.broker_permission & perm::WRITE == 0 && topic.config.order {
             let remark = format!("the broker[{}] sending message is forbidden", config.broker_ip1);
             return Err(Refused::new(response::NO_PERMISSION, remark));
@@ -222,8 +237,12 @@ impl Send {
     }
 
     /// Where the message goes with which properties (WAIT out, CLUSTER in), and whether the sender waits for the flush.
-    fn draft<'h>(&self, header: &SendMessage<'h>, place: &'h Place) -> Result<(Draft<'h>, bool), Refused> {
-        let config = self.0.config();
+    fn draft<'h>(
+        &self,
+        config: &'h Config,
+        header: &SendMessage<'h>,
+        place: &'h Place,
+    ) -> Result<(Draft<'h>, bool), Refused> {
         let mut draft = place.plain(header);
         (draft.properties, draft.wait) = stored::of_send(header.properties, &config.broker_cluster_name);
         let waits = draft.wait.as_ref().is_none_or(|wait| !wait.eq_ignore_ascii_case("false"));
@@ -288,6 +307,7 @@ impl Send {
     /// when the name servers were told, so that whoever sees the acknowledgement finds the topic.
     fn store_later(
         &self,
+        config: &Config,
         asked: &Request<'_>,
         header: &SendMessage<'_>,
         place: Place,
@@ -295,13 +315,13 @@ impl Send {
     ) -> Result<Answer, Refused> {
         let queue_id = place.asked_queue_id;
         let pending = if header.batch {
-            let items = self.items(asked, header)?;
+            let items = self.items(config, asked, header)?;
             let items =
                 items.iter().map(|(item, properties)| OwnedItem::of(&BatchItem { properties, ..*item })).collect();
             let message = self.message(asked, header, &place.plain(header), &[]).to_owned();
             Pending { queue_id, message, items: Some(items), waits: true }
         } else {
-            let (draft, waits) = self.draft(header, &place)?;
+            let (draft, waits) = self.draft(config, header, &place)?;
             let text = draft.properties.render();
             let message = self.message(asked, header, &draft, text.as_bytes()).to_owned();
             Pending { queue_id, message, items: None, waits }
@@ -352,7 +372,7 @@ impl Send {
         let end = places.last().expect("something was appended").end;
         let target = if pending.waits { end.0 } else { 0 };
         match store.promise().reached(target).await {
-            Ok(()) => self.accepted(pending.queue_id, &places),
+            Ok(()) => self.accepted(&self.0.config(), pending.queue_id, &places),
             Err(failed) => {
                 let refused = self.refused(&AppendError::Closed { reason: failed.reason });
                 self.about_region(refused.into_response())
@@ -360,7 +380,7 @@ impl Send {
         }
     }
 
-    fn accepted(&self, queue_id: u32, places: &[Appended]) -> Response {
+    fn accepted(&self, config: &Config, queue_id: u32, places: &[Appended]) -> Response {
         let id = |offset: LogOffset| OffsetMessageId { store_host: self.0.store_host, offset };
         let first = places.first().expect("something was appended");
         let response = match places {
@@ -377,13 +397,12 @@ impl Send {
             }
         };
         let response = response.with("queueId", queue_id as i32).with("queueOffset", first.queue_offset.0 as i64);
-        self.about_region(response)
+        with_region(response, config)
     }
 
     /// Every answer to a send says these two (clients trace by them).
     pub(super) fn about_region(&self, response: Response) -> Response {
-        let config = self.0.config();
-        response.with("MSG_REGION", config.region_id.clone()).with("TRACE_ON", config.trace_on)
+        with_region(response, &self.0.config())
     }
 
     fn illegal(&self) -> Refused {
@@ -420,6 +439,10 @@ impl Send {
     }
 }
 
+fn with_region(response: Response, config: &Config) -> Response {
+    response.with("MSG_REGION", config.region_id.clone()).with("TRACE_ON", config.trace_on)
+}
+
 impl OwnedItem {
     fn of(item: &BatchItem<'_>) -> Self {
         OwnedItem { flag: item.flag, body: item.body.to_vec(), properties: item.properties.to_vec() }
@@ -431,8 +454,8 @@ impl OwnedItem {
 }
 
 /// startAcceptSendRequestTimeStamp.
-pub(super) fn check_accepts(core: &Core) -> Result<(), Refused> {
-    let until = core.config().start_accept_send_request_timestamp_ms;
+pub(super) fn check_accepts(core: &Core, config: &Config) -> Result<(), Refused> {
+    let until = config.start_accept_send_request_timestamp_ms;
     if until > 0 && core.now_ms() < until {
         return Err(Refused::system(format!("broker unable to service, until {until}")));
     }

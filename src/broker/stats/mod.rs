@@ -155,7 +155,7 @@ impl Stats {
         stats
     }
 
-    /// A message can be read: under SYNC_FLUSH it survives a power cut. Called by one thread.
+    /// A message can be read: under SYNC_FLUSH it survives a power cut. Called by one thread at a time.
     pub fn arrived(&self, arrival: &Arrival<'_>) {
         self.put.add(1, arrival.size.into());
         let took_ms = (self.clock.wall_ms() - arrival.store_timestamp).max(0);
