@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, Weak},
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     segment::{name_of, offset_of},
 };
 use crate::{
-    env::SyncFailed,
+    env::{File, SyncFailed},
     model::{LogOffset, QueueOffset},
 };
 
@@ -90,6 +90,9 @@ struct State {
     dirty_units: u64,
     /// A file appeared or went since the directory's last sync.
     names_dirty: bool,
+    /// The file used last, by its first unit: finding it again by its path costs more than reading it. It may still be
+    /// closed by the cache of all files; whoever removes files forgets it.
+    recent: Option<(u64, Weak<dyn File>)>,
 }
 
 impl ConsumeQueue {
@@ -109,6 +112,7 @@ impl ConsumeQueue {
                 dirty: BTreeMap::new(),
                 dirty_units: 0,
                 names_dirty: false,
+                recent: None,
             }),
         })
     }
@@ -215,7 +219,7 @@ impl ConsumeQueue {
 
     /// Up to `count` units from `from` on; fewer at the end of the queue or of a file.
     pub fn units(&self, from: QueueOffset, count: u64) -> io::Result<Vec<Unit>> {
-        let state = self.lock();
+        let mut state = self.lock();
         let from = from.0;
         if from >= state.max() {
             return Ok(Vec::new());
@@ -224,7 +228,7 @@ impl ConsumeQueue {
         if from < state.written {
             let file_end = (from / self.units_per_file() + 1) * self.units_per_file();
             let end = (from.saturating_add(count)).min(state.written).min(file_end);
-            let file = self.files.open(&self.path_of(from))?;
+            let file = self.file_of(&mut state, from)?;
             drop(state);
             let start = from % self.units_per_file() * UNIT_BYTES;
             let bytes = file.read(start..start + (end - from) * UNIT_BYTES)?;
@@ -331,7 +335,7 @@ impl ConsumeQueue {
             let count = room.min(state.tail.len());
             let bytes: Vec<u8> = state.tail[..count].iter().flat_map(Unit::encode).collect();
             self.touch(state, file_start, state.tail[0].offset)?;
-            self.files.open(&self.path_of(from))?.write((from - file_start) * UNIT_BYTES, &[&bytes])?;
+            self.file_of(state, from)?.write((from - file_start) * UNIT_BYTES, &[&bytes])?;
             state.written += count as u64;
             state.dirty_units += count as u64;
             state.tail.drain(..count);
@@ -380,6 +384,7 @@ impl ConsumeQueue {
 
     /// Removes the file at `start`, whose units stand for nothing that the log has.
     fn forget(&self, state: &mut State, start: u64) -> io::Result<()> {
+        state.recent = None;
         self.files.remove(&self.path_of(start))?;
         state.existing.remove(&start);
         state.dirty.remove(&start);
@@ -430,6 +435,20 @@ impl ConsumeQueue {
         let position = at % self.units_per_file() * UNIT_BYTES;
         let bytes = self.files.open(&self.path_of(at))?.read(position..position + UNIT_BYTES)?;
         Ok(Unit::decode(bytes.first_chunk().expect("twenty bytes were asked for")))
+    }
+
+    /// The open file that holds unit `at`.
+    fn file_of(&self, state: &mut State, at: u64) -> io::Result<Arc<dyn File>> {
+        let start = at / self.units_per_file() * self.units_per_file();
+        if let Some((known, file)) = &state.recent
+            && *known == start
+            && let Some(file) = file.upgrade()
+        {
+            return Ok(file);
+        }
+        let file = self.files.open(&self.path_of(at))?;
+        state.recent = Some((start, Arc::downgrade(&file)));
+        Ok(file)
     }
 
     fn units_per_file(&self) -> u64 {

@@ -79,6 +79,9 @@ pub struct Queried {
 /// Records of one answer: what a client's frame holds.
 const QUERY_BYTES_MAX: usize = 15 << 20;
 
+/// Units looked at in one go where a filter may refuse them.
+const FILTER_STEP_UNITS: u64 = 128;
+
 impl MessageStore {
     /// The newest `max` messages with this key (or one of the same hash) stored from `begin` to `end` (wall
     /// milliseconds); fewer if they do not fit a frame. Nothing without an index. Reads files.
@@ -142,13 +145,19 @@ impl MessageStore {
     fn collect(&self, get: &Get<'_>, queue: &ConsumeQueue, mut got: Got) -> io::Result<Got> {
         let config = self.config();
         let window = (config.filter_scan_bytes / 20).max(u64::from(get.count_max));
+        let transfer_max = config.transfer_memory_count.max(config.transfer_disk_count);
         let (log_begin, log_end) = (self.log_begin(), LogOffset(self.readable().get()));
         let end = get.offset as u64 + window;
         let mut at = get.offset as u64;
         let mut is_removing = false;
         let mut slice: Option<(LogOffset, LogOffset)> = None;
         'scan: while at < end {
-            let units = queue.units(QueueOffset(at), end - at)?;
+            // Without a filter every unit counts; with one it is open how many will do.
+            let wanted = match get.filter {
+                None => u64::from(get.count_max.min(transfer_max).max(1).saturating_sub(got.count)),
+                Some(_) => FILTER_STEP_UNITS,
+            };
+            let units = queue.units(QueueOffset(at), wanted.min(end - at))?;
             if units.is_empty() {
                 break;
             }
