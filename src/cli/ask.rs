@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    env::{Env, timeout},
+    env::{Env, Stream, timeout},
     protocol::{
         command::{Answered, Call, Serialization, decode, encode_call},
         frame,
@@ -19,17 +19,45 @@ const WITHIN: Duration = Duration::from_secs(5);
 
 /// One request on a connection of its own.
 pub async fn ask(env: &Env, address: &str, call: &Call) -> Result<Answered, String> {
-    let exchange = async {
-        let mut stream = env.network.connect(address).await.map_err(|error| error.to_string())?;
-        let mut bytes = Vec::new();
-        encode_call(call, 1, false, Serialization::Json, &mut bytes);
-        stream.write_all(&bytes).await.map_err(|error| error.to_string())?;
+    Asker::connect(env, address).await?.ask(call).await
+}
+
+/// A connection for one question after the other.
+pub struct Asker<'a> {
+    env: &'a Env,
+    address: &'a str,
+    stream: Box<dyn Stream>,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Asker<'a> {
+    pub async fn connect(env: &'a Env, address: &'a str) -> Result<Self, String> {
+        match timeout(&*env.clock, WITHIN, env.network.connect(address)).await {
+            Ok(Ok(stream)) => Ok(Asker { env, address, stream, bytes: Vec::new() }),
+            Ok(Err(error)) => Err(format!("{address}: {error}")),
+            Err(elapsed) => Err(format!("{address}: {elapsed}")),
+        }
+    }
+
+    pub async fn ask(&mut self, call: &Call) -> Result<Answered, String> {
+        let (env, address) = (self.env, self.address);
+        match timeout(&*env.clock, WITHIN, self.exchange(call)).await {
+            Ok(answer) => answer.map_err(|reason| format!("{address}: {reason}")),
+            Err(elapsed) => Err(format!("{address}: {elapsed}")),
+        }
+    }
+
+    async fn exchange(&mut self, call: &Call) -> Result<Answered, String> {
+        let Asker { stream, bytes, .. } = self;
+        bytes.clear();
+        encode_call(call, 1, false, Serialization::Json, bytes);
+        stream.write_all(bytes).await.map_err(|error| error.to_string())?;
         bytes.clear();
         loop {
-            if stream.read_buf(&mut bytes).await.map_err(|error| error.to_string())? == 0 {
+            if stream.read_buf(bytes).await.map_err(|error| error.to_string())? == 0 {
                 return Err("it closed the connection".to_owned());
             }
-            let Some((content, _)) = frame::split(&bytes, FRAME_SIZE_MAX_BYTES).map_err(|error| error.to_string())?
+            let Some((content, _)) = frame::split(bytes, FRAME_SIZE_MAX_BYTES).map_err(|error| error.to_string())?
             else {
                 continue;
             };
@@ -42,9 +70,5 @@ pub async fn ask(env: &Env, address: &str, call: &Call) -> Result<Answered, Stri
                 body: bytes::Bytes::copy_from_slice(command.body),
             });
         }
-    };
-    match timeout(&*env.clock, WITHIN, exchange).await {
-        Ok(answer) => answer.map_err(|reason| format!("{address}: {reason}")),
-        Err(elapsed) => Err(format!("{address}: {elapsed}")),
     }
 }

@@ -35,6 +35,15 @@ pub fn processor_time() -> Duration {
     Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
 }
 
+/// Processor time of the whole machine since its start, in ticks: used by anybody, and in all. `None` without /proc.
+pub fn machine_ticks() -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let ticks: Vec<u64> = text.lines().next()?.split_whitespace().skip(1).map_while(|word| word.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal; guests are counted as users already.
+    let all: u64 = ticks.iter().take(8).sum();
+    Some((all - ticks.get(3)? - ticks.get(4)?, all))
+}
+
 /// Blocks the calling thread, to some ten microseconds. For services only.
 pub fn pause_thread(duration: Duration) {
     std::thread::sleep(duration);

@@ -17,7 +17,7 @@ use super::{
     find::{Found, find},
     produce::{collect, seconds},
     record,
-    report::{Outcome, Progress},
+    report::{Cost, Outcome, Progress},
     template::OPAQUE_MIN,
 };
 use crate::{
@@ -36,9 +36,6 @@ use crate::{
 /// Bytes read in one go.
 const READ_BYTES: usize = 256 << 10;
 
-/// How long the broker may hold a pull that finds nothing.
-const HOLD_MS: i64 = 1_000;
-
 /// Subscription in the request, hold when there is nothing.
 const PULL_FLAGS: i32 = 2 | 4;
 
@@ -47,12 +44,16 @@ pub struct Pulls {
     pub topic: String,
     pub serialization: Serialization,
     pub count_max: u32,
+    /// How long the broker may hold a pull that finds nothing.
+    pub hold_ms: i64,
     pub measure_from: Duration,
     pub until: Duration,
     /// Bodies begin with the moment at which they were due: the latency is the time since then. Otherwise it is that
     /// of the pull.
     pub is_stamped: bool,
     pub progress: AtomicU64,
+    /// The end, if that is before the time is over.
+    pub count: u64,
 }
 
 /// A queue and where reading it goes on.
@@ -67,7 +68,9 @@ pub async fn run(env: Env, args: &Consume) -> i32 {
     match measure(&env, args).await {
         Ok(outcome) => {
             outcome.print(args.target.json);
-            if outcome.tally.messages == 0 { exit::FAILED } else { exit::OK }
+            // Who waits for what arrives may wait in vain; who reads from the beginning may not.
+            let is_missing = outcome.tally.messages == 0 && args.from == From::First;
+            if is_missing || !outcome.tally.errors.is_empty() { exit::FAILED } else { exit::OK }
         }
         Err(reason) => {
             eprintln!("keelmq bench: {reason}");
@@ -76,46 +79,50 @@ pub async fn run(env: Env, args: &Consume) -> i32 {
     }
 }
 
-async fn measure(env: &Env, args: &Consume) -> Result<Outcome, String> {
+pub async fn measure(env: &Env, args: &Consume) -> Result<Outcome, String> {
     let found = match &args.target.broker {
         Some(address) => Found { address: address.clone(), queues: 0 },
         None => find(env, &args.target.namesrv, &args.topic).await?,
     };
     let count = args.queues.unwrap_or(if found.queues > 0 { found.queues } else { 4 });
     let queues = positions(env, &found.address, &args.topic, count, args.from).await?;
+    let queues = queues.repeat(args.window as usize);
+    let connections = args.connections.min(queues.len() as u32);
     let (warm_up, seconds) = (seconds(args.span.warm_up)?, seconds(args.span.seconds)?);
     let start = env.clock.monotonic();
     let pulls = Arc::new(Pulls {
         topic: args.topic.clone(),
         serialization: args.header.serialization(),
         count_max: args.max,
+        hold_ms: args.hold_ms.into(),
         measure_from: start + warm_up,
         until: start + warm_up + seconds,
         is_stamped: false,
         progress: AtomicU64::new(0),
+        count: args.count.unwrap_or(u64::MAX),
     });
-    let used_before = crate::os::processor_time();
-    let tallies = start_pulls(env, &found.address, &pulls, queues, args.connections).await?;
+    let cost = Cost::begin(env);
+    let tallies = start_pulls(env, &found.address, &pulls, queues, connections).await?;
     let mut progress = Progress::new(args.target.json, warm_up + seconds);
     let tally =
         collect(env, tallies, || progress.show(env.clock.monotonic() - start, pulls.progress.load(Ordering::Relaxed)))
             .await;
     progress.end();
+    let spent = cost.end(env, &found.address, &args.topic).await;
+    let is_whole = args.from == From::Last;
     Ok(Outcome {
         kind: "consume",
         broker: found.address,
-        connections: args.connections.min(count),
-        window: 1,
+        connections,
+        window: args.window,
         size: 0,
         batch: args.max,
         rate_asked: None,
         header: args.header,
         // A queue read to its end leaves nothing to measure: the time counts until the last message.
-        measured: tally.last.saturating_sub(pulls.measure_from).min(seconds),
+        measured: if is_whole { seconds } else { tally.last.saturating_sub(pulls.measure_from).min(seconds) },
         acknowledged: pulls.progress.load(Ordering::Relaxed),
-        processor: crate::os::processor_time().saturating_sub(used_before),
-        elapsed: env.clock.monotonic() - start,
-        cpus: env.host.cpus,
+        spent,
         tally,
         end_to_end: None,
     })
@@ -187,6 +194,9 @@ impl Puller<'_> {
             self.ask(index);
         }
         loop {
+            if self.pulls.progress.load(Ordering::Relaxed) >= self.pulls.count {
+                return Ok(());
+            }
             stream.write_all(&self.out).await?;
             self.out.clear();
             let len = tokio::select! {
@@ -229,7 +239,7 @@ impl Puller<'_> {
             .with("maxMsgNums", self.pulls.count_max as i32)
             .with("sysFlag", PULL_FLAGS)
             .with("commitOffset", 0i64)
-            .with("suspendTimeoutMillis", HOLD_MS)
+            .with("suspendTimeoutMillis", self.pulls.hold_ms)
             .with("subscription", "*")
             .with("subVersion", 0i64)
             .with("expressionType", "TAG");

@@ -1,5 +1,7 @@
 //! `keelmq bench`: load on any RocketMQ broker, and what it answers how fast. Knows the wire, not how a broker works.
 
+mod both;
+mod bound;
 mod ceiling;
 mod connection;
 mod consume;
@@ -26,12 +28,14 @@ enum Kind {
     Produce(Produce),
     /// Pull a topic's queues as fast as they come
     Consume(Consume),
+    /// Send, and at the same time pull the same topic from its first message on
+    Both(Both),
     /// Answer like a broker without storing anything: what this machine could do at most
     Ceiling(Ceiling),
 }
 
 /// Which broker, and how the result is said.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Target {
     /// Name server that knows the broker
     #[arg(short = 'n', long = "namesrv", value_name = "ADDR", default_value = "127.0.0.1:9876")]
@@ -45,7 +49,7 @@ struct Target {
 }
 
 /// How long, and what is left out of the measurement.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Span {
     /// Seconds to measure
     #[arg(long, value_name = "S", default_value_t = 10.0)]
@@ -139,12 +143,33 @@ struct Consume {
     /// Messages of one pull
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max: u32,
+    /// Pulls under way on each queue; all of them read the same messages
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    window: u32,
+    /// Milliseconds that the broker may hold a pull that finds nothing
+    #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(0..=30_000))]
+    hold_ms: u32,
     /// Where to begin
     #[arg(long, value_enum, default_value_t = From::First)]
     from: From,
+    /// End after about this many messages, if that is before the time is over
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
     /// Form of the request headers
     #[arg(long, value_enum, default_value_t = Header::Json)]
     header: Header,
+}
+
+#[derive(Debug, Args)]
+struct Both {
+    #[command(flatten)]
+    produce: Produce,
+    /// Connections that pull, among which the queues are divided
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pull_connections: u32,
+    /// Messages of one pull
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    max: u32,
 }
 
 #[derive(Debug, Args)]
@@ -168,6 +193,7 @@ pub fn run(bench: &Bench) -> i32 {
     match &bench.kind {
         Kind::Produce(produce) => super::on_runtime(|env| produce::run(env, produce)),
         Kind::Consume(consume) => super::on_runtime(|env| consume::run(env, consume)),
+        Kind::Both(both) => super::on_runtime(|env| both::run(env, both)),
         Kind::Ceiling(ceiling) => super::on_runtime(|env| ceiling::run(env, ceiling)),
     }
 }

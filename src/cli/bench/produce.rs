@@ -16,7 +16,7 @@ use super::{
     consume::{Pulls, positions, start_pulls},
     find::{Found, find},
     pace::paces,
-    report::{Outcome, Progress},
+    report::{Cost, Outcome, Progress},
     template::{Message, Template},
 };
 use crate::{
@@ -44,7 +44,7 @@ pub async fn run(env: Env, args: &Produce) -> i32 {
     }
 }
 
-async fn measure(env: &Env, args: &Produce) -> Result<Outcome, String> {
+pub async fn measure(env: &Env, args: &Produce) -> Result<Outcome, String> {
     let topics: Vec<String> = match args.topics {
         None => vec![args.topic.clone()],
         Some(count) => (0..count).map(|number| format!("{}-{number}", args.topic)).collect(),
@@ -106,7 +106,7 @@ async fn measure(env: &Env, args: &Produce) -> Result<Outcome, String> {
     }
     .into_iter();
 
-    let used_before = crate::os::processor_time();
+    let cost = Cost::begin(env);
     let pulls = match is_stamped {
         false => None,
         true => {
@@ -131,10 +131,12 @@ async fn measure(env: &Env, args: &Produce) -> Result<Outcome, String> {
                 topic: topics[0].clone(),
                 serialization: args.header.serialization(),
                 count_max: 32,
+                hold_ms: 1_000,
                 measure_from: load.measure_from,
                 until: load.until,
                 is_stamped,
                 progress: AtomicU64::new(0),
+                count: u64::MAX,
             });
             let positions = positions(env, &found.address, &topics[0], queues, From::Last).await?;
             Some(start_pulls(env, &found.address, &pulls, positions, queues).await?)
@@ -159,7 +161,7 @@ async fn measure(env: &Env, args: &Produce) -> Result<Outcome, String> {
         Some(tallies) => Some(collect(env, tallies, || ()).await),
     };
     progress.end();
-    let used = crate::os::processor_time().saturating_sub(used_before);
+    let spent = cost.end(env, &found.address, &topics[0]).await;
     let measured = total.last.saturating_sub(load.measure_from).min(seconds);
     let measured = if args.count.is_some() { measured } else { seconds };
     Ok(Outcome {
@@ -173,9 +175,7 @@ async fn measure(env: &Env, args: &Produce) -> Result<Outcome, String> {
         header: args.header,
         measured,
         acknowledged: load.progress.load(Ordering::Relaxed),
-        processor: used,
-        elapsed: env.clock.monotonic() - start,
-        cpus: env.host.cpus,
+        spent,
         tally: total,
         end_to_end,
     })

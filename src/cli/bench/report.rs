@@ -4,8 +4,8 @@ use std::{io::IsTerminal, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Header, connection::Tally};
-use crate::cli::text::quoted;
+use super::{Header, bound, bound::Seen, connection::Tally};
+use crate::{cli::text::quoted, env::Env};
 
 /// A bar on stderr where somebody can see it.
 pub struct Progress {
@@ -39,6 +39,40 @@ impl Progress {
     }
 }
 
+/// What a run costs, from its beginning on.
+pub struct Cost {
+    processor: Duration,
+    ticks: Option<(u64, u64)>,
+    begun: Duration,
+}
+
+impl Cost {
+    pub fn begin(env: &Env) -> Self {
+        let (processor, ticks) = (crate::os::processor_time(), crate::os::machine_ticks());
+        Cost { processor, ticks, begun: env.clock.monotonic() }
+    }
+
+    /// At the end of the run; asks the broker how long a question takes that costs it nothing.
+    pub async fn end(self, env: &Env, broker: &str, topic: &str) -> Spent {
+        let processor = crate::os::processor_time().saturating_sub(self.processor);
+        let elapsed = env.clock.monotonic() - self.begun;
+        let busy = self.ticks.zip(crate::os::machine_ticks()).map(|((used_before, all_before), (used, all))| {
+            used.saturating_sub(used_before) as f64 / all.saturating_sub(all_before).max(1) as f64
+        });
+        Spent { processor, elapsed, busy, cpus: env.host.cpus, round_trip: bound::round_trip(env, broker, topic).await }
+    }
+}
+
+pub struct Spent {
+    /// Processor time of the generator in the whole run.
+    processor: Duration,
+    elapsed: Duration,
+    /// Share of the machine's processor time that was used.
+    busy: Option<f64>,
+    cpus: usize,
+    round_trip: Option<Duration>,
+}
+
 /// The result of a run.
 pub struct Outcome {
     pub kind: &'static str,
@@ -53,10 +87,7 @@ pub struct Outcome {
     pub measured: Duration,
     /// Messages acknowledged in the whole run, warm-up included.
     pub acknowledged: u64,
-    /// Processor time of the generator in the whole run.
-    pub processor: Duration,
-    pub elapsed: Duration,
-    pub cpus: usize,
+    pub spent: Spent,
     pub tally: Tally,
     /// From the moment a message was due until a consumer had it.
     pub end_to_end: Option<Tally>,
@@ -70,14 +101,21 @@ impl Outcome {
     }
 
     fn processor_us_per_message(&self) -> f64 {
-        self.processor.as_secs_f64() * 1e6 / self.acknowledged.max(1) as f64
+        self.spent.processor.as_secs_f64() * 1e6 / self.acknowledged.max(1) as f64
     }
 
     pub fn print(&self, is_json: bool) {
-        print!("{}", if is_json { self.json() } else { self.table() });
+        if is_json { println!("{}", self.json()) } else { print!("{}", self.table()) }
     }
 
-    fn json(&self) -> String {
+    fn bound(&self) -> String {
+        let Spent { busy, cpus, round_trip, .. } = self.spent;
+        let p50 = Duration::from_nanos(self.tally.latency.value_at_percentile(50.0));
+        let (rate_asked, rate, generator) = (self.rate_asked, self.rate(), self.processors());
+        Seen { rate_asked, rate, generator, cpus, busy, p50, round_trip }.bound()
+    }
+
+    pub fn json(&self) -> String {
         let mut end_to_end = String::new();
         if let Some(tally) = &self.end_to_end {
             end_to_end = format!(
@@ -92,7 +130,7 @@ impl Outcome {
         format!(
             "{{\"kind\":{},\"broker\":{},\"connections\":{},\"window\":{},\"size\":{},\"batch\":{},\"rate_asked\":{},\
              \"header\":\"{}\",\"seconds\":{:.3},\"messages\":{},\"messages_per_s\":{:.1},\"latency_us\":{{{}}}{},\
-             \"errors\":{{{}}},\"generator_us_per_message\":{:.3},\"generator_processors\":{:.3}}}\n",
+             \"errors\":{{{}}},\"generator_us_per_message\":{:.3},\"generator_processors\":{:.3},\"bound\":{}}}",
             quoted(self.kind),
             quoted(&self.broker),
             self.connections,
@@ -109,6 +147,7 @@ impl Outcome {
             errors.join(","),
             self.processor_us_per_message(),
             self.processors(),
+            quoted(&self.bound()),
         )
     }
 
@@ -121,10 +160,10 @@ impl Outcome {
 
     /// Processors that the generator kept busy.
     fn processors(&self) -> f64 {
-        self.processor.as_secs_f64() / self.elapsed.as_secs_f64().max(1e-9)
+        self.spent.processor.as_secs_f64() / self.spent.elapsed.as_secs_f64().max(1e-9)
     }
 
-    fn table(&self) -> String {
+    pub fn table(&self) -> String {
         let mut text = format!(
             "{} to {}: {} connections x {} under way, {} bytes{}, {} headers{}\n",
             self.kind,
@@ -154,11 +193,11 @@ impl Outcome {
             text += &format!("  error {class}: {count}\n");
         }
         text += &format!(
-            "  the generator used {:.1} of {} processors, {:.2} us a message{}\n",
+            "  the generator used {:.1} of {} processors, {:.2} us a message\n  bounded by {}\n",
             self.processors(),
-            self.cpus,
+            self.spent.cpus,
             self.processor_us_per_message(),
-            if self.processors() > 0.8 * self.cpus as f64 { ": it is what bounds this run" } else { "" }
+            self.bound()
         );
         text
     }
@@ -181,7 +220,7 @@ fn latency_line(name: &str, tally: &Tally) -> String {
     line + &format!("   max {}\n", human(tally.latency.max()))
 }
 
-fn human(nanos: u64) -> String {
+pub fn human(nanos: u64) -> String {
     match nanos {
         0..10_000 => format!("{:.2} us", nanos as f64 / 1e3),
         10_000..1_000_000 => format!("{:.0} us", nanos as f64 / 1e3),
