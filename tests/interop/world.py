@@ -50,6 +50,7 @@ class Process:
     def __init__(self, argv, log, env=None, cwd=None):
         self.log = Path(log)
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.started = time.monotonic()
         with open(self.log, "wb") as out:
             self.child = subprocess.Popen(
                 [str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
@@ -191,8 +192,8 @@ class JavaServers:
         process.await_port(port, 60)
         return Server(None, f"{LOOPBACK}:{port}", [process])
 
-    def broker(self, namesrvs, store, name="java-a", settings=()):
-        port = free_port()
+    def broker(self, namesrvs, store, name="java-a", settings=(), port=None):
+        port = port or free_port()
         conf = self.directory / f"{name}.conf"
         keys = dict(brokerClusterName="DefaultCluster", brokerName=name, brokerId=0, brokerIP1=LOOPBACK,
                     listenPort=port, haListenPort=port + 1, namesrvAddr=namesrvs, storePathRootDir=store,
@@ -203,10 +204,10 @@ class JavaServers:
         process.await_port(port, 90)
         return Server(f"{LOOPBACK}:{port}", namesrvs, [process])
 
-    def standalone(self, store, settings=(), name="ours"):
+    def standalone(self, store, settings=(), name="ours", port=None):
         """Both, as `keelmq` alone would be."""
         namesrv = self.namesrv("namesrv-beside-" + Path(store).name)
-        broker = self.broker(namesrv.namesrv, store, name, settings)
+        broker = self.broker(namesrv.namesrv, store, name, settings, port)
         await_registered(namesrv.namesrv, 1)
         return Server(broker.broker, namesrv.namesrv, broker.processes + namesrv.processes)
 
@@ -229,8 +230,8 @@ class Keelmq:
         process.await_line("ready ", 30)
         return process
 
-    def standalone(self, store, settings=()):
-        port, namesrv = free_port(), free_port()
+    def standalone(self, store, settings=(), port=None):
+        port, namesrv = port or free_port(), free_port()
         process = self.start("--port", port, "--namesrv-port", namesrv, "--store", store, *self.set(settings))
         return Server(f"{LOOPBACK}:{port}", f"{LOOPBACK}:{namesrv}", [process])
 
