@@ -29,6 +29,10 @@ const MULTI_PATH: &str = "a commit log on several paths is not served yet";
 const NETTY: &str = "sockets are served by one task each, bounded by the ...Max keys";
 const NO_DNS: &str = "name servers are given by namesrvAddr";
 const NO_MAPPING: &str = "bytes are written by position, mappings serve reads only and end with their last reader";
+// Measured with 1,300-byte records: into warmed pages 0.16 us of processor for each of 32 in a call instead of 0.41, and
+// 1.8 us instead of 1.7 for one in a call; for that every byte of a segment is written to the disk twice.
+const WARM: &str = "a segment's blocks are reserved before it is used and bytes are written by position, which needs no page to be \
+     there; warming would write every segment to the disk twice";
 const NO_POOLS: &str =
     "there are no thread pools, requests run where they arrive, bounded by the ...QueueCapacity keys";
 const ONE_FILE: &str =
@@ -264,8 +268,8 @@ pub static OTHERS: &[Other] = &[
     known("flushCommitLogTimed", TRUTH, "true", FLUSH),
     known("flushConsumeQueueLeastPages", NUMBER, "2", FLUSH),
     known("flushConsumerOffsetHistoryInterval", NUMBER, "60000", STORED_ONCE),
-    known("flushLeastPagesWhenWarmMapedFile", NUMBER, "4096", NO_MAPPING),
     known("forceRegister", TRUTH, "true", REGISTRATION),
+    known("flushLeastPagesWhenWarmMapedFile", NUMBER, "4096", WARM),
     new("forceVerifyPropCRC", TRUTH, "false", PROPERTY_CRC),
     new("forwardTimeout", NUMBER, "3000", REPLICATION),
     new("globalColdReadThreshold", NUMBER, "104857600", COLD),
@@ -478,7 +482,7 @@ pub static OTHERS: &[Other] = &[
     new("waitTimeMillsInAckQueue", NUMBER, "3000", POP),
     new("wakeCommitWhenPutMessage", TRUTH, "true", FLUSH),
     new("wakeFlushWhenPutMessage", TRUTH, "false", FLUSH),
-    known("warmMapedFileEnable", TRUTH, "false", NO_MAPPING),
+    known("warmMapedFileEnable", TRUTH, "false", WARM),
     known("writeBufferHighWaterMark", NUMBER, "0", BUFFERS),
     known("writeBufferLowWaterMark", NUMBER, "0", BUFFERS),
     new("writeWithoutMmap", TRUTH, "false", NO_MAPPING),
