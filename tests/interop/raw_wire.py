@@ -64,6 +64,7 @@ class Connection:
         host, port = address.rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)), timeout=5)
         self.local, self.buffer, self.pushed, self.opaque = self.socket.getsockname()[1], b"", [], 1000
+        self.used = time.monotonic()
 
     def take(self, end):
         """One frame before `end`; None when it does not come."""
@@ -201,8 +202,12 @@ class Side:
 
     def connection(self, to):
         place = to.split("-")[0]
+        # A server closes what is idle for two minutes.
+        if place != "broker" and to in self.connections and time.monotonic() - self.connections[to].used > 60:
+            self.drop(to)
         if to not in self.connections:
             self.connections[to] = Connection(self.addresses[place])
+        self.connections[to].used = time.monotonic()
         return self.connections[to]
 
     def drop(self, to):

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 
 from raw_wire import LANGUAGES
 from rows.row import Row, v2
@@ -81,5 +82,6 @@ def json_forms():
 
 
 def rows():
-    yield from members()
+    for row in members():
+        yield replace(row, to="broker-headers", kept=True) if row.to == "broker" else row
     yield from json_forms()

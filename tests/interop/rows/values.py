@@ -228,5 +228,8 @@ def tools():
 
 
 def rows():
+    # Each group has a connection of its own: a broker closes one whose client sent no heartbeat for two minutes, and one
+    # that was idle so long.
     for group in (sends, consumers, endings, bodies, names, tools):
-        yield from group()
+        for row in group():
+            yield replace(row, to=f"broker-{group.__name__}", kept=True) if row.to == "broker" else row
