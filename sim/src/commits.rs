@@ -1,7 +1,10 @@
 //! Positions that groups committed: after a crash a group may be put back by as much as was not written yet, never further,
 //! and never beyond what it committed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// A write of the file may take so long, beside its interval.
 const SLACK: Duration = Duration::from_secs(3);
@@ -17,6 +20,8 @@ pub struct Commits {
     acknowledged: BTreeMap<Key, Vec<(Duration, u64, i64)>>,
     /// The furthest that was asked for.
     asked: BTreeMap<Key, i64>,
+    /// Groups and boots in which requests of an earlier connection may still arrive: nothing is certain there.
+    unsure: BTreeSet<(String, u64)>,
     /// When a boot ended, and whether in order.
     ended: BTreeMap<u64, (Duration, bool)>,
 }
@@ -28,12 +33,16 @@ impl Commits {
     }
 
     pub fn acknowledge(&mut self, key: &Key, now: Duration, boot: u64, offset: i64) {
+        if self.unsure.contains(&(key.0.clone(), boot)) {
+            return;
+        }
         self.acknowledged.entry(key.clone()).or_default().push((now, boot, offset));
     }
 
     /// A client of the group connects once more while the broker lives: requests of its earlier connection may still
     /// arrive, and put it back.
     pub fn reconnected(&mut self, group: &str, boot: u64) {
+        self.unsure.insert((group.to_owned(), boot));
         for (_, commits) in self.acknowledged.iter_mut().filter(|((whose, ..), _)| whose == group) {
             commits.retain(|(_, when, _)| *when != boot);
         }
