@@ -457,6 +457,9 @@ async fn broker_process(env: Env, run: Arc<Run>, stop: Arc<Notify>) -> End {
     broker.shutdown(Duration::from_secs(5)).await;
     let is_written = broker.core().store.refusal().is_none_or(|reason| reason.contains("shut down"));
     let now = run.broker.clock.time.now();
-    lock(&run.model).kinds.commits.boot_ended(boot, now, is_written && lock(&run.broker.disk).injected == injected);
+    // A disk that failed once stores no more positions: then nothing is certain to have lasted.
+    let is_sound = lock(&run.broker.disk).injected == injected;
+    let since = if is_sound { now } else { Duration::ZERO };
+    lock(&run.model).kinds.commits.boot_ended(boot, since, is_written && is_sound);
     End::Stopped
 }
