@@ -27,11 +27,11 @@ impl Driver {
             let last = last_client(run.clone());
             let lone = self.world.add_machine("last client", Default::default());
             let mut lone = lone.boot(last);
-            let served = scene::within(&self.world, Duration::from_millis(LIVE_MS), lone.ended()).await;
+            let served = scene::within(&self.world, Duration::from_millis(FOUND_MS), lone.ended()).await;
             if !matches!(served, Some(Some(()))) {
                 let why = lock(&run.first_refusal).clone().unwrap_or_default();
                 let reason = lock(&run.running).as_ref().and_then(|broker| broker.core().store.refusal());
-                let text = format!("round {round}: a last client was not served within {LIVE_MS} ms; {why} {reason:?}");
+                let text = format!("round {round}: a last client was not served within {FOUND_MS} ms; {why} {reason:?}");
                 lock(&run.model).violation(LIVE, text);
                 return;
             }

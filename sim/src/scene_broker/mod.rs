@@ -73,6 +73,10 @@ const BROKER_EXPIRED_MS: u64 = 12_000;
 /// Queues of a topic that a send creates.
 const QUEUES: u64 = 4;
 const LIVE_MS: u64 = 10_000;
+/// The broker registers so often; and a name server that lost its power without a word is missed only then.
+const REGISTER_MS: u64 = 10_000;
+/// So a client that asks it for the way may have to wait for the next registration, its time-out and its second try.
+const FOUND_MS: u64 = REGISTER_MS + 5_000;
 /// How long a client waits for an answer.
 const WAIT: Duration = Duration::from_secs(3);
 /// Delays of the levels, short ones. Retries begin with the third.
@@ -404,7 +408,7 @@ fn broker_config(plan: &Plan) -> Config {
     config.listen_port = 10_911;
     config.namesrv_addr = vec![NAMES.to_owned(), NAMES_BESIDE.to_owned()];
     config.register_broker_timeout_ms = 1_000;
-    config.register_name_server_period_ms = 10_000;
+    config.register_name_server_period_ms = REGISTER_MS;
     config.message_delay_level = LEVELS_S.map(|seconds| format!("{seconds}s")).join(" ");
     config.transaction_check_max = CHECK_MAX;
     config.flush_delay_offset_interval_ms = plan.get("flush_delay_offset_ms", 1_000);
