@@ -57,6 +57,8 @@ pub struct WireClient {
     /// Asked and not answered yet, in time or not.
     open: BTreeSet<i32>,
     serialization: Serialization,
+    /// Half a frame may be on its way: what is sent behind it would be taken for its rest.
+    is_broken: bool,
     /// What the peer did wrong, for the model.
     pub wrong: Vec<String>,
     /// Requests that came from the peer and were not looked at yet.
@@ -73,6 +75,7 @@ impl WireClient {
             next_opaque: 1,
             open: BTreeSet::new(),
             serialization,
+            is_broken: false,
             wrong: Vec::new(),
             pushed: VecDeque::new(),
         })
@@ -83,8 +86,19 @@ impl WireClient {
         let mut out = Vec::new();
         command::encode_call(call, self.next_opaque, true, self.serialization, &mut out);
         self.next_opaque += 1;
-        match timeout(&*env.clock, Duration::from_secs(3), self.stream.write_all(&out)).await {
-            Ok(written) => written,
+        self.write(env, &out).await
+    }
+
+    /// All of it within three seconds, or the connection is good for nothing any more.
+    async fn write(&mut self, env: &Env, out: &[u8]) -> io::Result<()> {
+        if std::mem::replace(&mut self.is_broken, true) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        match timeout(&*env.clock, Duration::from_secs(3), self.stream.write_all(out)).await {
+            Ok(written) => {
+                self.is_broken = written.is_err();
+                written
+            }
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
@@ -96,6 +110,9 @@ impl WireClient {
     /// Sends all requests at once and collects their answers, in whatever order; `None` for one that did not come in
     /// time. The connection can go on afterwards.
     pub async fn call_all(&mut self, env: &Env, calls: &[Call], limit: Duration) -> io::Result<Vec<Option<Answer>>> {
+        if self.is_broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let mut out = Vec::new();
         let first = self.next_opaque;
         for call in calls {
@@ -116,9 +133,10 @@ impl WireClient {
             }
             Ok(())
         };
-        match timeout(&*env.clock, limit, exchange).await {
+        let outcome = timeout(&*env.clock, limit, exchange).await;
+        self.is_broken = !is_written;
+        match outcome {
             Ok(Err(error)) => Err(error),
-            // Half a frame is on its way: nothing can follow it.
             Err(_) if !is_written => Err(io::ErrorKind::TimedOut.into()),
             Ok(Ok(())) | Err(_) => Ok(answers),
         }
@@ -218,9 +236,6 @@ impl WireClient {
         }
         let mut out = Vec::new();
         command::encode_response(&Response::success(), pushed.opaque, pushed.serialization, &mut out);
-        match timeout(&*env.clock, Duration::from_secs(3), self.stream.write_all(&out)).await {
-            Ok(written) => written,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        }
+        self.write(env, &out).await
     }
 }
