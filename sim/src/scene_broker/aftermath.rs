@@ -31,7 +31,8 @@ impl Driver {
             if !matches!(served, Some(Some(()))) {
                 let why = lock(&run.first_refusal).clone().unwrap_or_default();
                 let reason = lock(&run.running).as_ref().and_then(|broker| broker.core().store.refusal());
-                let text = format!("round {round}: a last client was not served within {FOUND_MS} ms; {why} {reason:?}");
+                let text =
+                    format!("round {round}: a last client was not served within {FOUND_MS} ms; {why} {reason:?}");
                 lock(&run.model).violation(LIVE, text);
                 return;
             }
