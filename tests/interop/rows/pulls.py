@@ -53,7 +53,6 @@ def pulls():
         yield one(f"sysFlag {flag}, there are messages", sysFlag=str(flag), suspendTimeoutMillis="500")
     yield one("sysFlag -1, there are messages", sysFlag="-1")
     yield one("sysFlag of 2^31", sysFlag="2147483648")
-    yield one("held one way", {"oneway": True}, sysFlag="6", queueOffset="6", suspendTimeoutMillis="100")
     yield one("may wait, offset badly beyond", sysFlag="6", queueOffset="60", suspendTimeoutMillis="500")
     yield one("may wait, offset negative", sysFlag="6", queueOffset="-4", suspendTimeoutMillis="500")
     yield one("may wait, filtered out", sysFlag="6", subscription="C", suspendTimeoutMillis="500")
