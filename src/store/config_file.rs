@@ -26,7 +26,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A table's file is unreadable and so is what was kept of the one before: starting would forget what it said.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{path} is unreadable ({reason}) and so is {path}.bak ({backup_reason}); restore one of them or remove both to start without"
+    "{path} is unreadable ({reason}) and {path}.bak cannot stand in for it ({backup_reason}); restore one of them or \
+     remove both to start without"
 )]
 pub struct Unreadable {
     pub path: String,
@@ -35,14 +36,22 @@ pub struct Unreadable {
 }
 
 /// Reads a table: the file, or `.bak` where the file is absent, empty or not accepted by `parse`. `None` if neither is
-/// there.
+/// there. A disk that fails at the file is no reason to take `.bak`, which knows less: what was acknowledged in between
+/// would be forgotten for good by the next write.
 pub fn load<T, E: std::fmt::Display>(
     storage: &dyn Storage,
     path: &Path,
     parse: impl Fn(&str) -> Result<T, E>,
 ) -> Result<Option<T>, Unreadable> {
-    let read = |path: &Path| -> Option<Result<T, String>> {
-        let bytes = match storage.read(path) {
+    let outcome = storage.read(path);
+    if let Err(error) = &outcome
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        let backup_reason = "it is older, and the disk may give the newer one at the next start".to_owned();
+        return Err(Unreadable { path: path.display().to_string(), reason: error.to_string(), backup_reason });
+    }
+    let read = |outcome: io::Result<Vec<u8>>| -> Option<Result<T, String>> {
+        let bytes = match outcome {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => return Some(Err(error.to_string())),
@@ -55,7 +64,7 @@ pub fn load<T, E: std::fmt::Display>(
             Err(_) => Err("it is not UTF-8".to_owned()),
         })
     };
-    match (read(path), read(&backup_of(path))) {
+    match (read(outcome), read(storage.read(&backup_of(path)))) {
         (Some(Ok(table)), _) => Ok(Some(table)),
         (None, None) => Ok(None),
         (first, Some(Ok(table))) => {
