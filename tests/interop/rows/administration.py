@@ -72,7 +72,8 @@ def administration():
     yield Row("314: cloned", 14, {"consumerGroup": "O2", "topic": "Pull", "queueId": "0"})
     yield Row("315: unknown stats", 315, {"statsName": "X", "statsKey": "Y"})
     yield Row("321: queue", 321, {"topic": "Pull", "queueId": "0", "index": "0", "count": "2", "consumerGroup": "HG"}, masks=told_apart("physicOffset"))
-    yield Row("321: unknown topic", 321, {"topic": "NoSuchTopic", "queueId": "0", "index": "0", "count": "2"})
+    # Of a topic that no other row asks for: Java makes a queue by being asked for its offsets, and finds it then.
+    yield Row("321: unknown topic", 321, {"topic": "NeverAskedFor", "queueId": "0", "index": "0", "count": "2"})
     yield Row("321: count 0", 321, {"topic": "Pull", "queueId": "0", "index": "0", "count": "0"})
     yield Row("222: offline", 222, {"topic": "Pull", "group": "O", "timestamp": "0", "isForce": "true"})
     yield Row("222: unknown topic", 222, {"topic": "NoSuchTopic", "group": "O", "timestamp": "0", "isForce": "true"})

@@ -8,7 +8,6 @@ use crate::{
     model::QueueOffset,
     protocol::{
         body::{ConsumeQueueEntries, ConsumeQueueEntry, CorrectionOffsets, DelayOffsetTable},
-        code::response,
         command::Response,
         header::{CloneGroupOffset, QueryConsumeQueue, QueryCorrectionOffset},
     },
@@ -67,8 +66,7 @@ impl Admin {
         let missing = format!("Index {index} of {queue_id}@{topic} is not exist!");
         let known = u32::try_from(queue_id).ok().and_then(|queue| self.0.store.queues().find(topic, queue));
         let Some(queue) = known else {
-            // Java makes a queue by asking for it, and then finds it empty.
-            return Ok(Response::error(response::SUCCESS, missing));
+            return Err(Refused::system(format!("{queue_id}@{topic} is not exist!")));
         };
         let mut entries = ConsumeQueueEntries {
             filter_data: None,
