@@ -64,19 +64,22 @@ fn start_store(world: &mut World, image: &Image, place: &Place) {
         Ok(store) => tasks.run(goes_on(world, store, image)),
         Err(error) => {
             assert!(!error.to_string().is_empty());
-            let is_damage = matches!(
-                error,
-                OpenError::Damaged { .. } | OpenError::SegmentLength { .. } | OpenError::SegmentMissing { .. }
-            );
+            let is_of_log = |error: &OpenError| {
+                matches!(
+                    error,
+                    OpenError::Damaged { .. } | OpenError::SegmentLength { .. } | OpenError::SegmentMissing { .. }
+                )
+            };
             world.kill();
             let env = world.boot();
             let repaired = tasks.run(repair::set_aside(&*env.storage, &*env.clock, place, &mut |_, _| ()));
-            if is_damage && repaired.is_ok() {
+            if is_of_log(&error) && repaired.is_ok() {
                 let env = world.boot();
                 match tasks.run(MessageStore::open(&env, image::store_config())) {
                     Ok(store) => tasks.run(goes_on(world, store, image)),
-                    // Of a single file only its length says what the length of all is.
-                    Err(OpenError::Config(_)) => {}
+                    // The log is repaired. Queues of another size, or a single segment whose length says what the length
+                    // of all is: those ask for another setting.
+                    Err(again) if !is_of_log(&again) => assert!(!again.to_string().is_empty()),
                     Err(again) => panic!("refused: {error}\nrepaired: {repaired:?}\nrefused again: {again}"),
                 }
             }
