@@ -258,7 +258,11 @@ async fn lag_and_positions() {
         OK,
         r#""filterData":"g@t is not online!","maxQueueIndex":3,"minQueueIndex":0"#,
     );
-    check(broker.said(request::QUERY_CONSUME_QUEUE, &queue("7", "0")).await, OK, "Index 0 of 7@t is not exist!");
+    check(
+        broker.said(request::QUERY_CONSUME_QUEUE, &queue("7", "0")).await,
+        response::SYSTEM_ERROR,
+        "7@t is not exist!",
+    );
     let beyond = broker.ask(request::QUERY_CONSUME_QUEUE, &queue("0", "9")).await;
     assert_eq!((beyond.code, beyond.remark.as_deref()), (OK, Some("Index 9 of 0@t is not exist!")));
 
