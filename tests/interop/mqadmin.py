@@ -257,7 +257,8 @@ class Tool:
 def compare(version, java, servers, directory, results):
     """Each command on both sides at once."""
     digits = version.replace(".", "")
-    others = [other.replace(".", "") for other in VERSIONS if other != version]
+    # By whole names: a bare 540 also stands in the random numbers of half the lines.
+    others = [word + other.replace(".", "") for other in VERSIONS if other != version for word in ("Topic", "group_")]
     topic, group = f"Topic{digits}", f"group_{digits}"
     both = [Tool(java, version, server, directory / f"tool-{digits}-{side}.log")
             for side, server in zip(("ours", "theirs"), servers)]
