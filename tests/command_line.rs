@@ -229,6 +229,40 @@ fn it_starts_with_a_short_banner_and_ends_in_order_on_a_signal() {
     }
 }
 
+/// `--store data` once failed with "sync of  failed: No such file or directory": the directory that holds a relative name
+/// has none itself.
+#[test]
+fn a_store_may_be_named_relative_to_where_one_stands() {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let running = Running::start(directory.path(), &[&FREE[..], &SMALL, &["--store", "data"]].concat());
+        assert_eq!(running.ready("store"), "data");
+        assert!(directory.path().join("data/abort").exists());
+        running.signal("TERM");
+        assert_eq!(running.wait().code(), Some(0));
+    }
+    let running = Running::start(directory.path(), &["namesrv", "--port", "0", "--store", "names"]);
+    running.signal("TERM");
+    assert_eq!(running.wait().code(), Some(0));
+}
+
+/// The quickest of some starts: what else runs on the machine is not measured.
+#[test]
+fn on_an_empty_store_it_is_ready_within_50_ms() {
+    let mut quickest = u64::MAX;
+    for _ in 0..50 {
+        let directory = tempfile::tempdir().unwrap();
+        let began = Instant::now();
+        let running = Running::start(directory.path(), &FREE);
+        quickest = quickest.min(began.elapsed().as_millis() as u64);
+        if quickest <= 50 {
+            return;
+        }
+        drop(running);
+    }
+    panic!("the quickest of 50 starts took {quickest} ms from the start of the process to the line `ready`");
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let directory = tempfile::tempdir().unwrap();

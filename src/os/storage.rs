@@ -125,6 +125,8 @@ fn shown(path: &Path) -> String {
 }
 
 fn sync_dir(directory: &Path) -> Result<(), SyncFailed> {
+    // The parent of a relative name without a directory.
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     let failed = |error: io::Error| SyncFailed { path: shown(directory), reason: error.to_string() };
     fs::File::open(directory).and_then(|opened| opened.sync_all()).map_err(failed)
 }
@@ -153,11 +155,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         }
     }
     fs::rename(&aside, path).map_err(at(path, "cannot replace"))?;
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    sync_dir(directory).map_err(io::Error::other)
+    sync_dir(path.parent().unwrap_or(Path::new("/"))).map_err(io::Error::other)
 }
 
 fn suffixed(path: &Path, suffix: &str) -> PathBuf {
