@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod commits;
+pub mod derived_image;
 pub mod dice;
 pub mod disk;
 pub mod kinds;

@@ -11,12 +11,14 @@ use keelmq::store::{FlushMode, StoreConfig};
 
 use crate::{
     clock::Wall,
+    derived_image::{self, Derived},
     disk::{self, Disk, storage::SharedDisk},
     log_image::{self, LogImage},
-    model::{Model, PANIC, Promise, Violation},
+    model::{DERIVED, Model, PANIC, Promise, Violation},
     network,
     plan::Plan,
     run,
+    trace::Trace,
     world::World,
 };
 
@@ -126,6 +128,41 @@ pub fn read_log(disk: &Disk) -> LogImage {
         }
     }
     log_image::read(&segments)
+}
+
+/// The queues and the index as their files are now.
+fn read_derived(disk: &Disk, index_slots: u32) -> Derived {
+    let mut derived = Derived { index_slots, ..Derived::default() };
+    let (queues, index) = (Path::new(ROOT).join("consumequeue"), Path::new(ROOT).join("index"));
+    for path in disk.files() {
+        let name = path.file_name().expect("a file has a name").to_string_lossy();
+        let bytes = || disk.peek(path).expect("it was listed");
+        if path.parent() == Some(&index) && name.len() == 17 {
+            derived.index.insert(name.clone().into_owned(), bytes());
+        } else if let Ok(within) = path.strip_prefix(&queues)
+            && let [topic, queue, _] = within.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>()[..].as_ref()
+            && let (Ok(queue), Ok(base)) = (queue.parse(), name.parse())
+        {
+            derived.queues.entry((topic.clone().into_owned(), queue)).or_default().insert(base, bytes());
+        }
+    }
+    derived
+}
+
+/// A store that says it was stopped in order has queues and an index that one pass over its log would make.
+pub fn check_derived(model: &Mutex<Model>, trace: &Trace, disk: &SharedDisk, is_deleted: impl Fn(&str) -> bool) {
+    let disk = lock(disk);
+    let log = read_log(&disk);
+    if log.records.is_empty() || disk.files().any(|path| *path == Path::new(ROOT).join("abort")) {
+        return;
+    }
+    let derived = read_derived(&disk, StoreConfig::tiny(Path::new(ROOT)).index_slots);
+    trace.sometimes("files: compared with a rebuild");
+    let mut model = lock(model);
+    let levels = model.kinds.levels_ms.clone();
+    if let Some(text) = derived_image::difference(&log, &derived, &levels, is_deleted) {
+        model.violation(DERIVED, format!("after a stop in order {text}"));
+    }
 }
 
 /// The file of the log that holds `offset`, and the place in it.

@@ -429,6 +429,7 @@ fn broker_config(plan: &Plan) -> Config {
 async fn broker_process(env: Env, run: Arc<Run>, stop: Arc<Notify>) -> End {
     let boot = run.broker.boots();
     let injected = lock(&run.broker.disk).injected;
+    scene::check_derived(&run.model, &run.trace, &run.broker.disk, kinds::is_recreated);
     let broker = match broker::start(env, broker_config(&run.plan), None).await {
         Ok(broker) => Arc::new(broker),
         Err(error) => {

@@ -305,6 +305,7 @@ async fn process(env: Env, run: Arc<Run>, stop: Arc<Notify>) -> End {
     let boot = run.machine.boots();
     let config = scene::store_config(&run.plan);
     let injected = lock(&run.machine.disk).injected;
+    scene::check_derived(&run.model, &run.trace, &run.machine.disk, |_| false);
     let store = match MessageStore::open(&env, config).await {
         Ok(store) => store,
         Err(error) => {
