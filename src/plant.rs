@@ -97,6 +97,14 @@ plants! {
     RetryLosesProperty,
     /// Of two wanted tags with one hash only the first is delivered.
     FilterDropsOnHashCollision,
+    /// A segment goes before the units of its queues are durable.
+    SegmentGoneBeforeQueues,
+    /// Segments that go are taken off the disk in one step.
+    SegmentsGoneUnordered,
+    /// Queues do not follow the log when its beginning moves.
+    QueueMinNotMoved,
+    /// An index entry does not lead to the one before it in its slot.
+    IndexChainBroken,
     /// The lock of a queue never ends by itself.
     LockNotExpired,
     /// Locks stay when their owner gives them back.

@@ -84,14 +84,21 @@ fn queues_differ(
         };
         let end = life.last_key_value().map_or(0, |(offset, _)| offset + 1);
         for (offset, record) in life {
-            let Some((base, bytes)) = files.range(..=offset * UNIT_BYTES as u64).next_back() else { continue };
-            let at = (offset * UNIT_BYTES as u64 - base) as usize;
-            let Some(unit) = bytes.get(at..at + UNIT_BYTES) else {
+            let file = files.range(..=offset * UNIT_BYTES as u64).next_back();
+            let within = |(base, bytes): (&u64, &'_ Vec<u8>)| {
+                let at = (offset * UNIT_BYTES as u64 - base) as usize;
+                bytes.get(at..at + UNIT_BYTES).map(<[u8]>::to_vec)
+            };
+            let Some(unit) = file.and_then(within) else {
+                if is_deleted(topic) {
+                    continue;
+                }
                 return Some(format!("{topic}/{queue_id} has no file for its message {offset}"));
             };
             let found = (number(&unit[..8]), number(&unit[8..12]) as u32, number(&unit[12..]) as i64);
             let wanted = (record.offset, record.size, tags_code(record, levels_ms));
-            if found.1 == FILLER_SIZE && is_deleted(topic) {
+            // What was deleted is not made anew in front of what came later.
+            if matches!(found.1, 0 | FILLER_SIZE) && is_deleted(topic) {
                 continue;
             }
             if found != wanted {
@@ -114,8 +121,14 @@ fn hashes(record: &Found) -> Vec<u32> {
     if record.sys_flag & TRANSACTION == ROLLBACK {
         return Vec::new();
     }
-    let keys = record.property("KEYS").unwrap_or_default().split(' ').filter(|key| !key.is_empty());
-    let all = record.property("UNIQ_KEY").into_iter().chain(keys);
+    // Of a name that stands there twice the last one counts.
+    let text = String::from_utf8_lossy(&record.properties);
+    let last = |name: &str| {
+        let pairs = text.split('\u{2}').filter_map(|pair| pair.split_once('\u{1}'));
+        pairs.filter(|(key, _)| *key == name).last().map(|(_, value)| value)
+    };
+    let keys = last("KEYS").unwrap_or_default().split(' ').filter(|key| !key.is_empty());
+    let all = last("UNIQ_KEY").into_iter().chain(keys);
     all.map(|key| hash_code(&format!("{}#{key}", record.topic)).checked_abs().unwrap_or(0) as u32).collect()
 }
 
@@ -133,7 +146,11 @@ fn index_differs(log: &LogImage, derived: &Derived) -> Option<String> {
     entered.retain(|(offset, _)| *offset >= first);
     let at = wanted.iter().zip(&entered).position(|(wanted, found)| wanted != found);
     match at {
-        Some(at) => Some(format!("the index has {:?} where the log has {:?}", entered[at], wanted[at])),
+        Some(at) => {
+            let of =
+                records.get(&wanted[at].0).map(|record| (&record.topic, String::from_utf8_lossy(&record.properties)));
+            Some(format!("the index has {:?} where the log has {:?} of {of:?}", entered[at], wanted[at]))
+        }
         None if wanted.len() != entered.len() => {
             Some(format!("the index has {} entries, the log {} keys", entered.len(), wanted.len()))
         }

@@ -43,6 +43,8 @@ impl Found {
 #[derive(Debug, Default)]
 pub struct LogImage {
     pub records: Vec<Found>,
+    /// Where the first segment begins.
+    pub begin: u64,
     pub end: u64,
     /// Bytes other than zero stand behind the end.
     pub dirty_tail: bool,
@@ -119,7 +121,7 @@ pub fn read(segments: &BTreeMap<u64, Vec<u8>>) -> LogImage {
     let mut image = LogImage::default();
     let Some((first, head)) = segments.first_key_value() else { return image };
     let size = head.len() as u64;
-    image.end = *first;
+    (image.begin, image.end) = (*first, *first);
     'segments: for (base, bytes) in segments {
         if *base != image.end || bytes.len() as u64 != size {
             image.stopped = format!("segment {base} of {} bytes follows {}", bytes.len(), image.end);

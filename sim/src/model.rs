@@ -107,6 +107,8 @@ impl Attempt {
 
 pub struct Model {
     pub promise: Promise,
+    /// Old segments may go.
+    pub retires: bool,
     pub kinds: Kinds,
     pub attempts: BTreeMap<u64, Attempt>,
     /// (topic, queue, queue offset) → id, for what must not change.
@@ -145,6 +147,7 @@ impl Model {
     pub fn new(promise: Promise) -> Model {
         Model {
             promise,
+            retires: false,
             kinds: Kinds::default(),
             attempts: BTreeMap::new(),
             kept: BTreeMap::new(),
@@ -313,6 +316,9 @@ impl Model {
         if log.dirty_tail {
             self.violation(INVENTED, format!("behind the log's end at {end} there are bytes that were not wiped"));
         }
+        if log.begin > 0 && !self.retires {
+            self.violation(LOST, format!("the log begins at {}, though nothing may go", log.begin));
+        }
         let mut next: BTreeMap<(&str, u32), u64> = BTreeMap::new();
         let mut found: BTreeMap<u64, &Found> = BTreeMap::new();
         if let Some(pair) = log.records.windows(2).find(|pair| pair[1].store_timestamp < pair[0].store_timestamp) {
@@ -357,6 +363,8 @@ impl Model {
                         Some(Place { offset: record.offset, end: record.end(), queue_offset: record.queue_offset });
                     checked += u64::from(attempt.acknowledged);
                 }
+                // It went with its segment.
+                None if self.retires && attempt.place.is_some_and(|place| place.end <= log.begin) => {}
                 None => {
                     attempt.gone = true;
                     let place = attempt.place;

@@ -82,6 +82,9 @@ impl Plan {
             plan.draw_kinds(&mut dice.fork("kinds"));
         }
         plan.draw_faults(&mut dice.fork("faults"));
+        if scene == Scene::Store {
+            plan.draw_retention(&mut dice.fork("retention"));
+        }
         plan
     }
 
@@ -119,6 +122,15 @@ impl Plan {
             sometimes("net.tiny_pieces", 10_000, 300_000);
             sometimes("net.pieces", 10_000, 1_000_000);
             sometimes("net.buffer_bytes", 1_000, 64 << 10);
+        }
+    }
+
+    /// In some runs old segments go.
+    fn draw_retention(&mut self, dice: &mut Dice) {
+        if dice.below(3) == 0 {
+            self.set("retention_age_ms", dice.log_within(1, 3_000));
+            self.set("retention_batch", dice.within(1, 3));
+            self.set("upkeep_thorough_ms", dice.log_within(20, 2_000));
         }
     }
 

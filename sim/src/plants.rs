@@ -57,7 +57,12 @@ impl Bug {
         match self {
             Bug::World("WorldRenameBeforeContent", _) => Scene::Broker,
             Bug::Product(plant) if plant >= Plant::TopicNotAwaited => match plant {
-                Plant::FailedSyncRetried | Plant::ReputSkipsAfterTruncation => Scene::Store,
+                Plant::FailedSyncRetried
+                | Plant::ReputSkipsAfterTruncation
+                | Plant::SegmentGoneBeforeQueues
+                | Plant::SegmentsGoneUnordered
+                | Plant::QueueMinNotMoved
+                | Plant::IndexChainBroken => Scene::Store,
                 _ => Scene::Broker,
             },
             _ => Scene::Store,

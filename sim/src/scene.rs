@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use keelmq::store::{FlushMode, StoreConfig};
+use keelmq::store::{FlushMode, StoreConfig, retention::Policy};
 
 use crate::{
     clock::Wall,
@@ -78,7 +78,32 @@ pub fn store_config(plan: &Plan) -> StoreConfig {
         queue_files_open_max: plan.get("queue_files_open_max", 8) as usize,
         flush_interval_ms: plan.get("flush_interval_ms", 500),
         segment_retry_ms: 100,
-        ..StoreConfig::tiny(Path::new(ROOT))
+        ..retaining(plan, StoreConfig::tiny(Path::new(ROOT)))
+    }
+}
+
+/// Whether old segments go in this run.
+pub fn retires(plan: &Plan) -> bool {
+    plan.get("retention_age_ms", 0) > 0
+}
+
+fn retaining(plan: &Plan, config: StoreConfig) -> StoreConfig {
+    if !retires(plan) {
+        return config;
+    }
+    StoreConfig {
+        retention: Policy {
+            age_max_ms: plan.get("retention_age_ms", 0) as i64,
+            hours: (0..24).collect(),
+            batch_max: plan.get("retention_batch", 1) as usize,
+            pause_ms: 3,
+            ..Policy::default()
+        },
+        retention_interval_ms: 200,
+        // Nothing goes before what was derived from it is durable.
+        upkeep_thorough_ms: plan.get("upkeep_thorough_ms", 1_000),
+        retention_first_ms: 0,
+        ..config
     }
 }
 

@@ -34,6 +34,7 @@ const SOMETIMES_STORE: &[&str] = &[
     "recovery: cut what was not acknowledged",
     "recovery: kept what was not acknowledged",
     "recovery: refused",
+    "retention: the log begins further on",
     "store: a record aimed at a segment's end",
     "store: a waiter was told of a failure",
     "store: no segment to be had",

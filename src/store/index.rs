@@ -66,6 +66,8 @@ struct State {
     open: Vec<IndexFile>,
     /// The last record whose keys are here.
     last: Option<LogOffset>,
+    /// A record behind it, of which so many keys are here: then a file could not be made, and it will be put again.
+    begun: Option<(LogOffset, usize)>,
     /// A file appeared or went since the directory's last sync; `derived` may not move before that.
     names_dirty: bool,
     /// Entries since the last upkeep.
@@ -92,6 +94,7 @@ impl Index {
                 sealed: BTreeMap::new(),
                 open: Vec::new(),
                 last: None,
+                begun: None,
                 // A process that was killed may have removed a name without syncing it: a power cut would bring it back.
                 names_dirty: trust != Trust::All,
                 entered: 0,
@@ -189,6 +192,7 @@ impl Index {
     /// The log ends at `end`: entries that point there or behind go.
     pub fn truncate(&self, end: LogOffset) -> io::Result<()> {
         let mut state = self.lock();
+        state.begun = None;
         if state.last.is_none_or(|last| last < end) {
             return Ok(());
         }
@@ -232,16 +236,20 @@ impl Index {
         }
         let topic = state.topic.1;
         let keys = keys.into_iter().flat_map(|keys| keys.split(' ')).filter(|key| !key.is_empty());
-        for key in unique.into_iter().chain(keys) {
+        let entered = state.begun.filter(|(offset, _)| *offset == record.log_offset).map_or(0, |(_, count)| count);
+        for (number, key) in unique.into_iter().chain(keys).enumerate().skip(entered) {
             let hash = topic.and(key).finish();
             let file = match state.open.last_mut() {
                 Some(file) if !file.is_full() => file,
                 _ => self.next_file(&mut state)?,
             };
-            file.put(hash, record.log_offset, record.store_timestamp)?;
+            let written = file.put(hash, record.log_offset, record.store_timestamp);
             state.entered = state.entered.saturating_add(1);
+            // It is in the file's memory, whatever became of the write.
+            state.begun = Some((record.log_offset, number + 1));
+            written?;
         }
-        state.last = Some(record.log_offset);
+        (state.last, state.begun) = (Some(record.log_offset), None);
         Ok(())
     }
 

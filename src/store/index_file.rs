@@ -344,7 +344,7 @@ impl IndexFile {
         let slot = hash % self.shape.slots;
         let found = self.front.get(self.shape, &*self.file, slot)?;
         // A slot may point at an entry that a crash took back.
-        let previous = if (1..count).contains(&found) { found } else { 0 };
+        let previous = if (1..count).contains(&found) && !plant!(IndexChainBroken) { found } else { 0 };
         if count == 1 {
             (self.header.begin, self.header.begin_timestamp) = (offset, store_timestamp);
         }

@@ -159,6 +159,7 @@ impl MessageStore {
         let flush = Flush::new(log.clone(), env.clock.clone(), config.clone());
         let from = end + u64::from(plant!(ReputSkipsAfterTruncation) && wipe);
         let reput = Reput::new(log.segments.clone(), dispatcher, flush.readable().clone(), from, last_store_timestamp);
+        let settled = Watermark::new(checkpoint.known.map_or(0, |known| known.derived.min(end).0));
         let mut checkpoint = checkpoint;
         // Everything up to the end was synced just now; queues and index only up to where they were.
         let derived = checkpoint.known.map_or(begin, |known| known.derived).min(end);
@@ -172,11 +173,19 @@ impl MessageStore {
             reput: reput.clone(),
             file: checkpoint_file,
             checkpoint,
+            settled: settled.clone(),
             abort,
             boundaries: [check_from, derived].into(),
         };
-        let retainer =
-            Retainer::new(storage.clone(), env.clock.clone(), log.clone(), reput.clone(), &queue_root, &config);
+        let retainer = Retainer::new(
+            storage.clone(),
+            env.clock.clone(),
+            log.clone(),
+            reput.clone(),
+            settled,
+            &queue_root,
+            &config,
+        );
         let services = start(&env.spawner, &log, &flush, &reput, &retainer, upkeep);
         Ok(Arc::new(MessageStore {
             config,

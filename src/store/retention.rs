@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::{commit_log::CommitLog, record, reput::Reput, segment::Segment, stop::Stopping};
 use crate::{
     env::{Clock, Space, Storage},
-    model::LogOffset,
+    model::{LogOffset, Watermark},
 };
 
 /// Rounds for which a deletion asked for by hand is tried.
@@ -194,6 +194,8 @@ pub struct Retainer {
     clock: Arc<dyn Clock>,
     log: Arc<CommitLog>,
     reput: Arc<Reput>,
+    /// Queues and index are durable up to here.
+    settled: Arc<Watermark>,
     queue_root: PathBuf,
     interval: Duration,
     /// No segment goes earlier after a start.
@@ -218,6 +220,7 @@ impl Retainer {
         clock: Arc<dyn Clock>,
         log: Arc<CommitLog>,
         reput: Arc<Reput>,
+        settled: Arc<Watermark>,
         queue_root: &Path,
         config: &super::StoreConfig,
     ) -> Arc<Self> {
@@ -226,6 +229,7 @@ impl Retainer {
             clock,
             log,
             reput,
+            settled,
             queue_root: queue_root.to_owned(),
             interval: Duration::from_millis(config.retention_interval_ms),
             first: Duration::from_millis(config.retention_first_ms),
@@ -312,8 +316,10 @@ impl Retainer {
             .collect()
     }
 
+    /// The queues' units outlive their records: without them nobody would know where a queue goes on.
     fn is_done(&self, segment: &Segment) -> bool {
-        segment.end().0 <= self.log.flushed.get().min(self.reput.dispatched.get())
+        let settled = if plant!(SegmentGoneBeforeQueues) { &self.reput.dispatched } else { &self.settled };
+        segment.end().0 <= self.log.flushed.get().min(settled.get())
     }
 
     fn take_first(&self, why: Why) -> bool {
@@ -337,6 +343,7 @@ impl Retainer {
             let Some(path) = self.lock().doomed.front().cloned() else { return Ok(true) };
             match self.storage.remove(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ if plant!(SegmentsGoneUnordered) => {}
                 _ => self.storage.sync_dir(self.log.segments.directory()).await.map_err(io::Error::other)?,
             }
             self.lock().doomed.pop_front();
@@ -350,7 +357,7 @@ impl Retainer {
             return Ok(());
         }
         let dispatcher = self.reput.dispatcher();
-        for queue in dispatcher.queues.all() {
+        for queue in dispatcher.queues.all().into_iter().filter(|_| !plant!(QueueMinNotMoved)) {
             queue.log_begins_at(begin)?;
         }
         if let Some(index) = &dispatcher.index {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     env::{Clock, Storage},
-    model::LogOffset,
+    model::{LogOffset, Watermark},
 };
 
 /// A queue with fewer dirty bytes waits for the thorough pass (flushConsumeQueueLeastPages of 4 KiB).
@@ -29,6 +29,8 @@ pub struct Upkeep {
     pub reput: Arc<Reput>,
     pub file: CheckpointFile,
     pub checkpoint: Checkpoint,
+    /// The checkpoint on the disk says that everything below is derived and durable.
+    pub settled: Arc<Watermark>,
     pub abort: PathBuf,
     /// Offsets at which a record begins, from `check_from` up to `derived`.
     pub boundaries: VecDeque<LogOffset>,
@@ -152,6 +154,7 @@ impl Upkeep {
         if next != self.checkpoint {
             self.file.save(&next).await?;
             self.checkpoint = next;
+            self.settled.advance(known.derived.0);
         }
         Ok(())
     }

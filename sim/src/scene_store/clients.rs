@@ -94,7 +94,8 @@ async fn acknowledge(run: &Arc<Run>, store: &MessageStore, placed: Vec<(u64, Pla
             run.trace.sometimes("store: a waiter was told of a failure");
             return false;
         }
-        if lock(&run.model).promise == Promise::Disk {
+        let is_retired = run.retires() && place.offset < store.log_begin().0;
+        if lock(&run.model).promise == Promise::Disk && !is_retired {
             let (path, at) = scene::log_file(run.plan.get("segment_bytes", 64 << 10), place.offset);
             if !lock(&run.machine.disk).is_durable(&path, at..at + (place.end - place.offset)) {
                 let text = format!("message {id} at {place:?} is acknowledged, but a power cut now would take it");
@@ -204,8 +205,18 @@ pub(super) async fn consume(env: &Env, run: &Arc<Run>, store: &Arc<MessageStore>
                 }
                 next = max;
             }
+            let min = store.min_offset(&key.0, key.1).0;
+            if run.retires() && next < min {
+                run.trace.sometimes("consumer: what it wanted has gone");
+                next = min;
+            }
             while next < max {
                 let Ok((records, after)) = read_queue(store, &key.0, key.1, next as i64) else { break };
+                let first = records.first().map_or(next, |record| record.queue_offset);
+                if run.retires() && first > next {
+                    // What stood between has gone.
+                    next = first;
+                }
                 for (at, record) in records.iter().enumerate() {
                     if record.queue_offset != next + at as u64 {
                         let text = format!(
@@ -218,6 +229,10 @@ pub(super) async fn consume(env: &Env, run: &Arc<Run>, store: &Arc<MessageStore>
                         lock(&run.model).violation(CONSUMED, text);
                     }
                     lock(&run.model).consumed(record);
+                }
+                if records.is_empty() && run.retires() && after as u64 > next {
+                    next = after as u64;
+                    continue;
                 }
                 if records.is_empty() {
                     let got = store.get(&Get {

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use crate::{
     dice::Dice,
     log_image::{self, Found},
-    model::{CONSUMED, LIVE, Model, NOT_DURABLE, PANIC, Place, Promise, RECOVERY, body_of, key_of},
+    model::{CONSUMED, DERIVED, LIVE, Model, NOT_DURABLE, PANIC, Place, Promise, RECOVERY, body_of, key_of},
     plan::{Client, Plan},
     scene::{self, Outcome, lock},
     trace::Trace,
@@ -69,6 +69,8 @@ enum End {
 pub async fn run(plan: Plan, trace: Trace) -> Outcome {
     let mut world = World::new(plan.seed, trace.clone());
     let machine = world.add_machine("store", scene::wall(&plan));
+    let mut model = Model::new(scene::promise(&plan));
+    model.retires = scene::retires(&plan);
     let clients = plan.clients.iter().enumerate().map(|(index, client)| {
         Mutex::new(ClientState {
             dice: Dice::new(plan.seed, &format!("client {index}")),
@@ -78,7 +80,7 @@ pub async fn run(plan: Plan, trace: Trace) -> Outcome {
     });
     let run = Arc::new(Run {
         clients: clients.collect(),
-        model: Mutex::new(Model::new(scene::promise(&plan))),
+        model: Mutex::new(model),
         machine,
         trace,
         store: Mutex::new(None),
@@ -280,9 +282,13 @@ impl Driver {
                 // What others have put since is in the files, and in the queues a moment later.
                 let dispatched = store.dispatched().get();
                 let mut log = scene::read_log(&lock(&self.run.machine.disk));
-                log.records.retain(|record| record.end() <= dispatched);
+                let begin = store.log_begin().0;
+                log.records.retain(|record| begin <= record.offset && record.end() <= dispatched);
                 if self.run.model_promise() != Promise::Memory {
                     check_queues(&self.run, &store, &log);
+                }
+                if self.run.retires() {
+                    self.queues_follow(&store).await;
                 }
             }
             outcome => {
@@ -294,7 +300,36 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// Soon after segments have gone each queue begins with the first message that the log has for it.
+    async fn queues_follow(&self, store: &MessageStore) {
+        let mut lagging = None;
+        for _ in 0..20 {
+            let (begin, log) = (store.log_begin().0, scene::read_log(&lock(&self.run.machine.disk)));
+            let mut firsts: BTreeMap<(&str, u32), u64> = BTreeMap::new();
+            for record in log.records.iter().filter(|record| record.offset >= begin) {
+                firsts.entry((&record.topic, record.queue_id)).or_insert(record.queue_offset);
+            }
+            let lags = firsts.into_iter().find(|((topic, queue_id), first)| {
+                let (min, max) = (store.min_offset(topic, *queue_id).0, store.max_offset(topic, *queue_id).0);
+                min != *first && max > *first
+            });
+            match lags {
+                None => return,
+                Some(((topic, queue_id), first)) => lagging = Some(format!("{topic}/{queue_id} and not at {first}")),
+            }
+            self.sleep_us(100_000).await;
+        }
+        let text = format!("two seconds after segments went a queue does not begin where the log does: {lagging:?}");
+        lock(&self.run.model).violation(DERIVED, text);
+    }
+}
+
 impl Run {
+    fn retires(&self) -> bool {
+        scene::retires(&self.plan)
+    }
+
     fn model_promise(&self) -> Promise {
         lock(&self.model).promise
     }
@@ -318,6 +353,9 @@ async fn process(env: Env, run: Arc<Run>, stop: Arc<Notify>) -> End {
         }
     };
     let log = scene::read_log(&lock(&run.machine.disk));
+    if log.begin > 0 {
+        run.trace.sometimes("retention: the log begins further on");
+    }
     let recovered = *store.recovered();
     note_recovery(&run, &log, recovered.clean, recovered.log_end.0);
     lock(&run.model).recovered(&log, recovered.log_end.0, boot);
@@ -379,6 +417,8 @@ fn check_queues(run: &Run, store: &MessageStore, log: &log_image::LogImage) {
                     seen.extend(records);
                     offset = next;
                 }
+                // The log begins further on, the queue is about to follow.
+                Ok((_, next)) if run.retires() && next > offset => offset = next,
                 Ok(_) => break,
                 Err(error) => {
                     // A disk that fails says nothing about the store.
