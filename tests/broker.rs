@@ -71,6 +71,22 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     panic!("{what} did not happen within 20 s");
 }
 
+/// Every item of a batch is stored with what the batch says. A frame of empty items under long properties took gigabytes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_would_grow_beyond_a_message_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = start(real(), folder.path(), |_| ()).await;
+    let mut peer = Peer::connect(broker.address()).await;
+    let long = format!("p\u{1}{}", "x".repeat(20_000));
+    let fields = [&send_fields("T")[..], &[("i", &long), ("m", "true")]].concat();
+    let item = [0, 0, 0, 22, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let heard = ask(&mut peer, code::SEND_BATCH_MESSAGE, &fields, &item.repeat(500)).await;
+    assert_eq!(heard.code, 1, "{heard:?}");
+    assert!(heard.remark.contains("message size exceeded"), "{heard:?}");
+    assert_eq!(send(&mut peer, "T", b"after it").await.code, 0);
+    broker.shutdown(Duration::from_secs(5)).await;
+}
+
 /// Nothing is global: two brokers of one process know nothing of each other, and one's end is not the other's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_brokers_live_in_one_process() {

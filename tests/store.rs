@@ -296,6 +296,54 @@ async fn what_java_vouched_for_is_not_read_again() {
     store.shutdown(Duration::from_secs(5)).await;
 }
 
+/// Java stores whatever a property holds. A start on its store took a record with a zero byte in one for a torn record of
+/// our own, cut the log there and wiped what stood behind, without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_java_wrote_may_hold_any_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), |_| ()).await;
+    let odd = Message { properties: b"a\x01odd!value", ..message("topic", 0, b"odd") };
+    store.put_kept(&odd).await.unwrap();
+    store.put_kept(&message("topic", 0, b"behind")).await.unwrap();
+    caught_up(&store).await;
+    store.shutdown(Duration::from_secs(5)).await;
+    drop(store);
+    let segment = folder.path().join("commitlog").join("0".repeat(20));
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = bytes.windows(4).position(|four| four == b"odd!").unwrap();
+    bytes[at + 3] = 0;
+    std::fs::write(&segment, bytes).unwrap();
+    let checkpoint = folder.path().join("checkpoint");
+    let mut bytes = std::fs::read(&checkpoint).unwrap();
+    bytes[24..].fill(0);
+    std::fs::write(&checkpoint, bytes).unwrap();
+    for _ in 0..2 {
+        let store = open(folder.path(), |_| ()).await;
+        assert_eq!(bodies(&store, "topic", 0), [&b"odd"[..], b"behind"]);
+        store.shutdown(Duration::from_secs(5)).await;
+    }
+}
+
+/// Recovery took a size above 17 MiB for damage, whatever the configuration allowed, and cut the log there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_as_large_as_its_segment_allows() {
+    let (folder, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let large = |config: &mut StoreConfig| {
+        (config.segment_bytes, config.body_max_bytes) = (64 << 20, 32 << 20);
+        config.staged_max_bytes = 1 << 20;
+    };
+    let store = open(folder.path(), large).await;
+    let body = vec![7; 20 << 20];
+    store.put_kept(&message("topic", 0, &body)).await.unwrap();
+    store.put_kept(&message("topic", 0, b"behind")).await.unwrap();
+    copy(folder.path(), killed.path());
+    let again = open(killed.path(), large).await;
+    let found: Vec<usize> = bodies(&again, "topic", 0).iter().map(Vec::len).collect();
+    assert_eq!(found, [20 << 20, 6]);
+    again.shutdown(Duration::from_secs(5)).await;
+    store.shutdown(Duration::from_secs(5)).await;
+}
+
 /// Topics longer than 127 bytes make records of version 2; born and store hosts of IPv6 make longer ones: read back, found by
 /// a start that reads the log, and by key.
 #[tokio::test(flavor = "multi_thread")]

@@ -104,7 +104,7 @@ impl MessageStore {
         let abort = root.join("abort");
         let clean = plant!(UncleanStopIgnored) || !storage.exists(&abort);
         mark_running(&**storage, &abort, env.host.pid).await?;
-        let (checkpoint_file, checkpoint) = CheckpointFile::open(&**storage, &root.join("checkpoint")).await?;
+        let (mut checkpoint_file, checkpoint) = CheckpointFile::open(&**storage, &root.join("checkpoint")).await?;
         let (segments, dropped) = recovery::load_segments(&**storage, &config)?;
         check_size(&config, segments.size())?;
         let begin = recovery::begin(&segments, &checkpoint, clean)?;
@@ -164,7 +164,12 @@ impl MessageStore {
         // Everything up to the end was synced just now; queues and index only up to where they were.
         let derived = checkpoint.known.map_or(begin, |known| known.derived).min(end);
         let check_from = checkpoint.known.map_or(begin, |known| known.check_from).min(derived);
+        let is_ours = checkpoint.known.is_some();
         checkpoint.known = Some(Known { flushed: end, derived, check_from });
+        if !is_ours {
+            // From here on a record is one of ours, and known to be text.
+            checkpoint_file.save(&checkpoint).await?;
+        }
         let upkeep = Upkeep {
             storage: storage.clone(),
             clock: env.clock.clone(),

@@ -184,8 +184,6 @@ pub fn is_unit_of(segments: &Segments, queue: &ConsumeQueue, at: QueueOffset, un
 
 /// Bytes of the log checked at once.
 const CHUNK_BYTES: u64 = 4 << 20;
-/// No record is larger: a frame is at most 16 MiB. A larger size is damage, not a reason to read on.
-const RECORD_MAX_BYTES: u64 = 17 << 20;
 
 /// Reads the log to its end and checks every record, beginning some way below `begin`; from `begin` on it derives
 /// from each. Returns the end and the last record's store timestamp.
@@ -215,6 +213,8 @@ pub fn replay(
                 match record::scan(rest, check_crc && !plant!(ChecksumIgnored)) {
                     Scan::Record(Record { message, .. })
                         if at >= known
+                            // What Java wrote may hold any byte.
+                            && checkpoint.known.is_some()
                             && !plant!(TornPropertiesTaken)
                             && !record::is_text(message.topic.as_bytes(), message.properties) =>
                     {
@@ -238,7 +238,7 @@ pub fn replay(
                         break 'log;
                     }
                     // The chunk may end within the record: look again with all of it.
-                    Scan::Invalid(_) if end < segment.end() && is_cut(rest, end - at) => {
+                    Scan::Invalid(_) if end < segment.end() && is_cut(rest, end - at, segment.end() - at) => {
                         if at == from {
                             wanted =
                                 record::peek(rest).map_or(CHUNK_BYTES, |(size, _)| u64::from(size).max(CHUNK_BYTES));
@@ -271,9 +271,10 @@ pub fn replay(
     Ok((at, last_store_timestamp))
 }
 
-/// Whether the record at the head of `rest` may go on behind the `available` bytes.
-pub(super) fn is_cut(rest: &[u8], available: u64) -> bool {
-    record::peek(rest).is_none_or(|(size, _)| (available + 1..=RECORD_MAX_BYTES).contains(&u64::from(size)))
+/// Whether the record at the head of `rest` may go on behind the `available` bytes; its segment has `left`. A larger size
+/// is damage, not a reason to read on.
+pub(super) fn is_cut(rest: &[u8], available: u64, left: u64) -> bool {
+    record::peek(rest).is_none_or(|(size, _)| (available + 1..=left).contains(&u64::from(size)))
 }
 
 /// Makes the log end at `end` for good: zeroes what stands behind it in its segment, removes the segments behind that,

@@ -356,7 +356,7 @@ impl<'s> Walk<'s> {
                     Scan::Filler => return Ok(End::Whole),
                     Scan::Nothing => return Ok(End::Nothing(at)),
                     // The chunk may end within the record: look again with more of it.
-                    Scan::Invalid(_) if until < end && super::recovery::is_cut(rest, until - at) => {
+                    Scan::Invalid(_) if until < end && super::recovery::is_cut(rest, until - at, end - at) => {
                         if at == from {
                             wanted = record::peek(rest).map_or(CHUNK_BYTES, |(size, _)| CHUNK_BYTES.max(size.into()));
                         }

@@ -22,7 +22,7 @@ use crate::{
         header::SendMessage,
     },
     remoting::{Answer, Processor, Request},
-    store::{AppendError, Appended, allocator::AllocateError},
+    store::{AppendError, Appended, allocator::AllocateError, record},
 };
 
 use super::{FAQ, Refused};
@@ -179,10 +179,17 @@ impl Send {
         if is_delayed || header.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
             return Err(self.illegal());
         }
+        // Each item gets a copy of what the batch says: four million bytes of empty items would become gigabytes.
+        let mut size = 0;
         BatchItems::new(body)
             .map(|item| {
                 let item = item.map_err(Refused::system)?;
                 let stored = outer.of_item(item.properties);
+                size += record::RECORD_MIN + (header.topic.len() + item.body.len() + stored.len()) as u64;
+                if size > size_max {
+                    let text = format!("message size exceeded: the batch's records have more than {size_max} bytes");
+                    return Err(Refused::system(text));
+                }
                 Ok((BatchItem { flag: item.flag, body: item.body, properties: &[] }, stored))
             })
             .collect()
