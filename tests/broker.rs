@@ -71,6 +71,29 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     panic!("{what} did not happen within 20 s");
 }
 
+/// A table of settings that cannot be read, nor the copy before it, stops the start and is named: without it acknowledged
+/// topics and positions would be gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_cannot_be_read_stops_the_start() {
+    for table in ["topics.json", "subscriptionGroup.json", "consumerOffset.json", "delayOffset.json"] {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = folder.path().join("config");
+        std::fs::create_dir_all(&settings).unwrap();
+        let files = [settings.join(table), settings.join(format!("{table}.bak"))];
+        for file in &files {
+            std::fs::write(file, "{\"dataVersion\":").unwrap();
+        }
+        let mut config = Config::tiny();
+        config.store_path_root_dir = folder.path().display().to_string();
+        let Err(error) = broker::start(real(), config.clone(), None).await else { panic!("it starts without {table}") };
+        assert!(error.to_string().contains(table), "{error}");
+        assert_eq!(std::fs::read(&files[0]).unwrap(), b"{\"dataVersion\":", "it is left as it was");
+        // The copy alone will do.
+        std::fs::write(&files[1], "{}").unwrap();
+        broker::start(real(), config, None).await.unwrap().shutdown(Duration::from_secs(5)).await;
+    }
+}
+
 /// Every item of a batch is stored with what the batch says. A frame of empty items under long properties took gigabytes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_would_grow_beyond_a_message_is_refused() {
