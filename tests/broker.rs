@@ -16,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -227,6 +227,33 @@ async fn name_servers_say_which_topics_are_ordered() {
     assert_eq!(names.route("SELF_TEST_TOPIC").await, None, "it has unregistered");
     let kept = std::fs::read_to_string(store.join("config/topics.json")).unwrap();
     assert!(kept.contains("\"order\":true"), "{kept}");
+    names.end().await;
+}
+
+/// A name server that took connections and never answered held the others up: rounds were one behind the other and as long
+/// as its time-out of six seconds, so that new topics came into the routes that much later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deaf_name_server_holds_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = Names::start(&folder.path().join("names")).await;
+    let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let of_two = vec![deaf.local_addr().unwrap().to_string(), names.address.to_string()];
+    let broker = start(real(), &folder.path().join("store"), |config| {
+        config.namesrv_addr = of_two;
+        config.register_broker_timeout_ms = 20_000;
+    })
+    .await;
+    let began = Instant::now();
+    let mut peer = Peer::connect(broker.address()).await;
+    for topic in ["One", "Two", "Three"] {
+        assert_eq!(send(&mut peer, topic, b"x").await.code, 0);
+        until("the route", async || names.route(topic).await.is_some()).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "three topics took {:?}", began.elapsed());
+    let began = Instant::now();
+    broker.shutdown(Duration::from_secs(1)).await;
+    assert!(began.elapsed() < Duration::from_secs(8), "the stop took {:?}", began.elapsed());
+    assert_eq!(names.route("One").await, None, "it has unregistered");
     names.end().await;
 }
 

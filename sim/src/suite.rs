@@ -62,6 +62,7 @@ const SOMETIMES_BROKER: &[&str] = &[
     "disk: sync failed",
     "disk: torn page",
     "files: compared with a rebuild",
+    "inspector: a topic and a group were made",
     "inspector: looked messages up",
     "inspector: woken by a message",
     "lock: given back",

@@ -3,10 +3,12 @@
 
 use std::{
     collections::BTreeMap,
+    future::poll_fn,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -14,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::{config::Config, core::Core};
 use crate::{
-    env::{Clock, Task, timeout},
+    env::{BoxFuture, Clock, timeout},
     model::Watermark,
     protocol::{
         body::{Body, KvTable, RegisterBrokerBody, TopicConfigTable, registration_crc, topic::perm},
@@ -33,10 +35,15 @@ pub const NEW_TOPIC_WAIT: Duration = Duration::from_millis(1_000);
 pub struct Registration {
     client: Arc<Client>,
     clock: Arc<dyn Clock>,
+    /// The name servers may be others than before.
     wanted: Notify,
-    asked: AtomicU64,
+    /// Rounds asked for so far.
+    asked: Arc<Watermark>,
+    rounds: AtomicU64,
     /// Rounds in which every reachable name server was told.
     done: Arc<Watermark>,
+    /// Per name server: the last round after which it was told, or could not be.
+    told: Mutex<BTreeMap<String, u64>>,
     unreachable: Mutex<BTreeMap<String, String>>,
     advertised: String,
     ha_address: String,
@@ -48,8 +55,10 @@ impl Registration {
             client,
             clock,
             wanted: Notify::new(),
-            asked: AtomicU64::new(0),
+            asked: Watermark::new(0),
+            rounds: AtomicU64::new(0),
             done: Watermark::new(0),
+            told: Mutex::default(),
             unreachable: Mutex::default(),
             advertised,
             ha_address,
@@ -58,91 +67,115 @@ impl Registration {
 
     /// Asks for a registration soon. Returns the round to wait for.
     pub fn request(&self) -> u64 {
-        let round = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let round = self.rounds.fetch_add(1, Ordering::SeqCst) + 1;
+        self.asked.advance(round);
         self.wanted.notify_one();
         round
     }
 
-    /// Waits until the name servers have been told what `request` asked for, but not longer than `within`.
+    /// Waits until the name servers that can be reached have been told what `request` asked for, but not longer than
+    /// `within`.
     pub async fn told(&self, round: u64, within: Duration) -> bool {
         matches!(timeout(&*self.clock, within, self.done.reached(round)).await, Ok(Ok(())))
     }
 
-    /// The service's loop.
+    /// The service: one loop for each name server, side by side. They are one task, so that a panic in one is its end.
     pub async fn run(self: Arc<Self>, core: Arc<Core>, mut stopping: Stopping) {
-        loop {
-            let round = self.asked.load(Ordering::SeqCst);
-            let all_told = self.register(&core).await;
-            self.done.advance(round);
-            let config = core.config();
-            let pause = if all_told { Duration::from_millis(config.register_interval_ms()) } else { RETRY };
-            let sleep = self.clock.sleep(pause);
+        let mut loops: BTreeMap<String, BoxFuture<'static, ()>> = BTreeMap::new();
+        while !stopping.is_stopping() {
+            for address in &core.config().namesrv_addr {
+                let look_after = || self.clone().look_after(core.clone(), address.clone());
+                loops.entry(address.clone()).or_insert_with(|| Box::pin(look_after()));
+            }
+            if loops.is_empty() {
+                self.done.advance(self.asked.get());
+            }
+            let running = poll_fn(|context| {
+                loops.retain(|_, one| one.as_mut().poll(context).is_pending());
+                Poll::<()>::Pending
+            });
             tokio::select! {
                 biased;
-                () = stopping.stopped() => break,
+                () = stopping.stopped() => {}
+                () = running => {}
                 () = self.wanted.notified() => {}
-                () = sleep => {}
             }
         }
+        drop(loops);
         self.unregister(&core).await;
     }
 
     /// Tells one name server, once.
     pub async fn announce(&self, core: &Core, address: &str) {
-        let config = core.config();
-        let within = Duration::from_millis(config.register_broker_timeout_ms);
-        let outcome = self.register_with(&config, address, &self.body(core, &config), within).await;
+        let outcome = self.register_with(core, address).await;
         self.note(address, outcome.err());
     }
 
-    async fn register(self: &Arc<Self>, core: &Arc<Core>) -> bool {
-        let config = core.config();
-        if config.namesrv_addr.is_empty() {
-            return true;
-        }
-        let body: Arc<[u8]> = self.body(core, &config).into();
-        let within = Duration::from_millis(config.register_broker_timeout_ms);
-        // All at once: a slow one holds nobody up.
-        let under_way: Vec<UnderWay> = config
-            .namesrv_addr
-            .iter()
-            .map(|address| {
-                let (me, core, body) = (self.clone(), core.clone(), body.clone());
-                let outcome: Arc<Mutex<Option<Outcome>>> = Arc::default();
-                let (to, say) = (address.clone(), outcome.clone());
-                let task = core.clone().env.spawner.task("register", async move {
-                    let outcome = me.register_with(&core.config(), &to, &body, within).await;
-                    *say.lock().expect("nothing panics while it is held") = Some(outcome);
-                });
-                UnderWay { address: address.clone(), task, outcome }
-            })
-            .collect();
-        let mut all_told = true;
-        for UnderWay { address, task, outcome } in under_way {
-            let ended = task.finished().await;
-            let outcome = outcome.lock().expect("nothing panics while it is held").take();
-            let error = match (ended, outcome) {
-                (_, Some(Ok(answered))) => {
-                    self.take_answer(core, &answered);
-                    None
-                }
-                (_, Some(Err(error))) => Some(error),
-                (Err(panicked), None) => Some(panicked.to_string()),
-                (Ok(()), None) => Some("the registration was cut short".to_owned()),
+    /// Tells a name server whenever asked and every half minute, as long as it is one of ours.
+    async fn look_after(self: Arc<Self>, core: Arc<Core>, address: String) {
+        self.lock_told().insert(address.clone(), 0);
+        while core.config().namesrv_addr.contains(&address) {
+            let round = self.asked.get();
+            let outcome = self.register_with(&core, &address).await;
+            let pause = match &outcome {
+                Ok(_) => Duration::from_millis(core.config().register_interval_ms()),
+                Err(_) => RETRY,
             };
-            all_told &= error.is_none();
-            self.note(&address, error);
+            match outcome {
+                Ok(answered) => {
+                    self.note(&address, None);
+                    if self.is_first(&core.config(), &address) {
+                        self.take_answer(&core, &answered);
+                    }
+                }
+                Err(error) => self.note(&address, Some(error)),
+            }
+            self.lock_told().insert(address.clone(), round);
+            self.settle();
+            let sleep = self.clock.sleep(pause);
+            tokio::select! {
+                biased;
+                asked = self.asked.reached(round + 1) => asked.expect("it never fails"),
+                () = sleep => {}
+            }
         }
-        all_told
+        self.lock_told().remove(&address);
+        self.lock_unreachable().remove(&address);
+        self.settle();
     }
 
-    async fn register_with(&self, config: &Config, to: &str, body: &[u8], within: Duration) -> Outcome {
+    /// Whoever waits for the name servers waits for those that answered when they were last asked.
+    fn settle(&self) {
+        let told = self.lock_told();
+        let unreachable = self.lock_unreachable();
+        let awaited = told.iter().filter(|(address, _)| !unreachable.contains_key(*address)).map(|(_, round)| *round);
+        self.done.advance(awaited.min().unwrap_or_else(|| self.asked.get()));
+    }
+
+    /// Of several name servers the first that can be reached says which topics are ordered, as in RocketMQ: else two that
+    /// differ would change it to and fro.
+    fn is_first(&self, config: &Config, address: &str) -> bool {
+        let unreachable = self.lock_unreachable();
+        config.namesrv_addr.iter().find(|known| !unreachable.contains_key(*known)).is_some_and(|first| first == address)
+    }
+
+    fn lock_told(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.told.lock().expect("nothing panics while it is held")
+    }
+
+    fn lock_unreachable(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.unreachable.lock().expect("nothing panics while it is held")
+    }
+
+    async fn register_with(&self, core: &Core, to: &str) -> Result<Answered, String> {
+        let config = core.config();
+        let (body, within) = (self.body(core, &config), Duration::from_millis(config.register_broker_timeout_ms));
         let call = self
-            .about_us(config, request::REGISTER_BROKER)
+            .about_us(&config, request::REGISTER_BROKER)
             .with("haServerAddr", self.ha_address.clone())
             .with("compressed", false)
-            .with("bodyCrc32", registration_crc(body))
-            .with_body(body.to_vec());
+            .with("bodyCrc32", registration_crc(&body))
+            .with_body(body);
         match self.client.call(to, call, within).await {
             Ok(answered) if answered.code == 0 => Ok(answered),
             Ok(answered) => Err(format!("it answered {} {}", answered.code, answered.remark.unwrap_or_default())),
@@ -178,7 +211,7 @@ impl Registration {
     }
 
     fn note(&self, address: &str, error: Option<String>) {
-        let mut unreachable = self.unreachable.lock().expect("nothing panics while it is held");
+        let mut unreachable = self.lock_unreachable();
         match error {
             None => {
                 if unreachable.remove(address).is_some() {
@@ -195,22 +228,19 @@ impl Registration {
 
     async fn unregister(&self, core: &Core) {
         let config = core.config();
-        for address in &config.namesrv_addr {
+        let leave = async |address: &String| {
             let call = self.about_us(&config, request::UNREGISTER_BROKER);
             if let Err(error) = self.client.call(address, call, Duration::from_secs(1)).await {
                 tracing::info!("name server {address} was not told of our end: {error}");
             }
-        }
+        };
+        let mut leaving: Vec<_> = config.namesrv_addr.iter().map(|address| Box::pin(leave(address))).collect();
+        poll_fn(|context| {
+            leaving.retain_mut(|one| one.as_mut().poll(context).is_pending());
+            if leaving.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
-}
-
-type Outcome = Result<Answered, String>;
-
-/// A registration with one name server.
-struct UnderWay {
-    address: String,
-    task: Task,
-    outcome: Arc<Mutex<Option<Outcome>>>,
 }
 
 /// What the broker as a whole may not do, none of its topics is announced to do.

@@ -4,7 +4,7 @@
 use keelmq::protocol::header::{GetMaxOffset, QueryMessage, SearchOffset, ViewMessage};
 
 use super::{
-    clients::{Whereto, route},
+    clients::{Whereto, heartbeat, route, subscription},
     *,
 };
 use crate::model::DERIVED;
@@ -32,6 +32,7 @@ pub(super) async fn inspect(run: Arc<Run>, env: Env) {
             && let Ok(mut other) = WireClient::connect(&env, BROKER, Serialization::Binary).await
             && let Some(()) = look_up(&env, &run, &mut wire).await
             && let Some(()) = wake(&env, &run, &mut wire, &mut other).await
+            && let Some(()) = make(&env, &run, &mut wire).await
         {
             note_wrong(&run, &mut wire);
             note_wrong(&run, &mut other);
@@ -115,6 +116,22 @@ async fn look_up(env: &Env, run: &Run, wire: &mut WireClient) -> Option<()> {
         }
     }
     run.trace.sometimes("inspector: looked messages up");
+    Some(())
+}
+
+/// What has to be made first is answered, too, at the first asking: a send to a new topic, a heartbeat of a new group.
+async fn make(env: &Env, run: &Arc<Run>, wire: &mut WireClient) -> Option<()> {
+    let number = lock(&run.model).next_id();
+    let (topic, group) = (format!("F{number}"), format!("F{number}"));
+    let mut dice = Dice::new(run.plan.seed, "maker");
+    let to = Whereto { group: "P", topic: &topic, queue_id: 0 };
+    if send_kinds(env, run, wire, run.broker.boots(), &mut dice, to, &[(Kind::Plain, 10)]).await?.is_empty() {
+        return None;
+    }
+    let wants = vec![subscription(&topic, "TAG", "*")];
+    let beat = heartbeat("inspector", &group, MessageModel::Clustering, wants);
+    wire.call(env, beat, WAIT).await.ok()??;
+    run.trace.sometimes("inspector: a topic and a group were made");
     Some(())
 }
 
