@@ -124,8 +124,8 @@ fn hashes(record: &Found) -> Vec<u32> {
     // Of a name that stands there twice the last one counts.
     let text = String::from_utf8_lossy(&record.properties);
     let last = |name: &str| {
-        let pairs = text.split('\u{2}').filter_map(|pair| pair.split_once('\u{1}'));
-        pairs.filter(|(key, _)| *key == name).last().map(|(_, value)| value)
+        let mut pairs = text.split('\u{2}').filter_map(|pair| pair.split_once('\u{1}'));
+        pairs.rfind(|(key, _)| *key == name).map(|(_, value)| value)
     };
     let keys = last("KEYS").unwrap_or_default().split(' ').filter(|key| !key.is_empty());
     let all = last("UNIQ_KEY").into_iter().chain(keys);
