@@ -24,6 +24,9 @@ struct FileState {
     seen: Image,
     durable: Image,
     dirty: BTreeSet<u64>,
+    /// Bytes were written below here, and have become durable below there: zeros among them, too.
+    written_end: u64,
+    durable_end: u64,
     /// Pages whose blocks are reserved or written.
     allocated: PageSet,
     durable_allocated: PageSet,
@@ -337,6 +340,7 @@ impl Disk {
             file.seen.write(position, part);
             position += part.len() as u64;
         }
+        file.written_end = file.written_end.max(position);
         file.dirty.extend(pages_of(&(at..at + len)));
         self.maybe_write_back(inode);
         if self.lies.stale_handle_writes {
@@ -364,6 +368,11 @@ impl Disk {
         self.allocate(inode, &range)?;
         let file = self.file_mut(inode);
         file.dirty.extend(pages_of(&range));
+        if range.end >= file.written_end {
+            // A wiped tail: what is durable of it is not zeros, or never was anything else.
+            file.written_end = file.written_end.min(range.start);
+            file.durable_end = file.durable_end.min(range.start);
+        }
         file.seen.zero(range);
         Ok(())
     }
@@ -398,6 +407,7 @@ impl Disk {
     /// Copies one page to the device, with the content of this moment.
     fn write_back(&mut self, inode: Inode, number: u64) {
         let file = self.file_mut(inode);
+        file.durable_end = file.durable_end.max(file.written_end.min((number + 1) * PAGE));
         file.durable.set_page(number, file.seen.page(number).cloned());
         file.dirty.remove(&number);
     }
@@ -557,7 +567,7 @@ impl Disk {
             }
             let value: [u8; SECTOR] = if arrives {
                 new.try_into().expect("a sector")
-            } else if noise && old == empty {
+            } else if noise && old == empty && number * PAGE + bytes.start as u64 >= file.durable_end {
                 std::array::from_fn(|_| self.dice.next() as u8)
             } else {
                 continue;
