@@ -31,6 +31,8 @@ plants! {
     GroupCommitWakeUpLost,
     /// What stands behind the log's end is left there.
     TailNotWiped,
+    /// The first bytes of a record's size, cut off by the end of what was read at once, are taken for the log's end.
+    ShortRestTakenForEnd,
     /// Recovery trusts the page cache after a failed sync.
     UnflushedTailTrusted,
     /// Segments behind the end are removed without a directory sync between them.

@@ -8,7 +8,10 @@ use keelmq::{
     env::Env,
     model::{Message, QueueOffset},
     os,
-    store::{FlushMode, Get, GetStatus, MessageStore, StoreConfig, record},
+    store::{
+        AppendError, FlushMode, Get, GetStatus, MessageStore, StoreConfig, record,
+        verify::{self, Place},
+    },
 };
 
 fn message<'a>(topic: &'a str, queue_id: u32, body: &'a [u8]) -> Message<'a> {
@@ -61,6 +64,67 @@ fn bodies(store: &MessageStore, topic: &str, queue_id: u32) -> Vec<Vec<u8>> {
             }
         }
         offset = got.next;
+    }
+}
+
+/// A killed broker lost four thousand acknowledged messages: it read its log four megabytes at a time, a record began
+/// within the last two bytes of such a chunk, the first two bytes of its size were zeros, and zeros were where the log
+/// ended. So was a start refused that met the place below the checkpoint, and so went the log read-only that was derived
+/// from a megabyte at a time. Here records begin at all such places.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_begin_where_what_is_read_at_once_ends() {
+    const MIB: u64 = 1 << 20;
+    let defaults = |config: &mut StoreConfig| {
+        let proven = StoreConfig::new(&config.root);
+        (config.replay_chunk_bytes, config.reput_chunk_bytes) = (proven.replay_chunk_bytes, proven.reput_chunk_bytes);
+        config.segment_bytes = 8 * MIB;
+        config.staged_max_bytes = 8 * MIB;
+        // A start begins at the log's first byte.
+        config.upkeep_interval_ms = 3_600_000;
+    };
+    let overhead = record::size_of(&message("T", 0, b""));
+    for cut in 1..=8 {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, image) = (folder.path().join("store"), folder.path().join("killed"));
+        let store = open(&root, defaults).await;
+        let fill = vec![b'x'; 16 << 10];
+        let mut end = 0;
+        let mut count = 0;
+        for begins_at in [MIB - cut, 4 * MIB - cut, 5 * MIB] {
+            while end < begins_at {
+                let left = begins_at - end;
+                let size = if left > 32_000 {
+                    16_000
+                } else if left > 16_000 {
+                    left / 2
+                } else {
+                    left
+                };
+                let body = size - overhead;
+                let put = loop {
+                    match store.put(&message("T", 0, &fill[..body as usize])) {
+                        Err(AppendError::SegmentFull) => store.segment_ready().await.unwrap(),
+                        put => break put.unwrap(),
+                    }
+                };
+                (end, count) = (put.end.0, count + 1);
+            }
+            assert_eq!(end, begins_at);
+        }
+        // All of it becomes readable at once.
+        store.turn_end();
+        store.flushed().reached(end).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), caught_up(&store)).await.expect("the log is derived from");
+        assert_eq!(bodies(&store, "T", 0).len(), count, "cut {cut}");
+        copy(&root, &image);
+        let again = open(&image, defaults).await;
+        assert_eq!((again.recovered().clean, again.recovered().log_end.0), (false, end), "cut {cut}");
+        assert_eq!(bodies(&again, "T", 0).len(), count, "cut {cut}");
+        again.shutdown(Duration::from_secs(5)).await;
+        store.shutdown(Duration::from_secs(5)).await;
+        let place = Place { root: image.clone(), commit_log: image.join("commitlog"), index: None };
+        let report = verify::verify(&*env().storage, &place, true, &mut |_, _| ()).unwrap();
+        assert!(report.is_sound() && report.stat.records == count as u64, "cut {cut}: {report:?}");
     }
 }
 

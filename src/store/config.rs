@@ -54,6 +54,10 @@ pub struct StoreConfig {
     pub upkeep_behind_bytes: u64,
     /// A start checks at least so much of what is known to be durable for damage, if there is so much.
     pub check_behind_bytes: u64,
+    /// Bytes of the log that a start reads at once; a record larger than this is read as a whole.
+    pub replay_chunk_bytes: u64,
+    /// The same of what is derived while the store is open.
+    pub reput_chunk_bytes: u64,
     /// Consume-queue files kept open.
     pub queue_files_open_max: usize,
     /// checkCRCOnRecover
@@ -109,6 +113,8 @@ impl StoreConfig {
             upkeep_thorough_ms: 60_000,
             upkeep_behind_bytes: 256 << 20,
             check_behind_bytes: 32 << 20,
+            replay_chunk_bytes: 4 << 20,
+            reput_chunk_bytes: 1 << 20,
             queue_files_open_max: 1_024,
             check_crc: true,
             index_slots: 5_000_000,
@@ -141,6 +147,9 @@ impl StoreConfig {
             pool_max_bytes: 64 << 10,
             upkeep_behind_bytes: 96 << 10,
             check_behind_bytes: 96 << 10,
+            // Odd on purpose: the ends of chunks meet every part of a record.
+            replay_chunk_bytes: 1_021,
+            reput_chunk_bytes: 509,
             queue_files_open_max: 8,
             index_slots: 64,
             index_entries: 256,

@@ -410,8 +410,10 @@ impl ConsumeQueue {
                 return Ok(end);
             }
             let unit = self.read_written(last)?;
-            // Whatever it is, the sector before it ends in units that it must go on from.
-            let goes_on = last == start || below(self.read_written(last - 1)?);
+            // Whatever it is, the sector before it ends in units that it must go on from. No file begins across two.
+            let before = self.read_written(last - 1)?;
+            let after = if before.is_message() { before.end() } else { LogOffset(1) };
+            let goes_on = below(before) && (!unit.is_message() || unit.offset >= after);
             if goes_on && (!unit.is_message() || is_of_log(self, QueueOffset(last), unit)?) {
                 return Ok(end);
             }

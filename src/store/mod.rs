@@ -121,7 +121,7 @@ impl MessageStore {
         };
         let mut recovered = Recovered { clean, log_begin, ..Recovered::default() };
         let (end, last_store_timestamp) =
-            recovery::replay(&segments, &checkpoint, begin, config.check_crc, &dispatcher, &mut recovered)?;
+            recovery::replay(&segments, &checkpoint, begin, &config, &dispatcher, &mut recovered)?;
         if let Some(index) = index.as_ref().filter(|_| !plant!(IndexAheadOfLog)) {
             index.truncate(end).map_err(OpenError::io("cannot cut the index of", &index_root))?;
         }
@@ -158,7 +158,14 @@ impl MessageStore {
         }
         let flush = Flush::new(log.clone(), env.clock.clone(), config.clone());
         let from = end + u64::from(plant!(ReputSkipsAfterTruncation) && wipe);
-        let reput = Reput::new(log.segments.clone(), dispatcher, flush.readable().clone(), from, last_store_timestamp);
+        let reput = Reput::new(
+            log.segments.clone(),
+            dispatcher,
+            flush.readable().clone(),
+            config.reput_chunk_bytes,
+            from,
+            last_store_timestamp,
+        );
         let settled = Watermark::new(checkpoint.known.map_or(0, |known| known.derived.min(end).0));
         let mut checkpoint = checkpoint;
         // Everything up to the end was synced just now; queues and index only up to where they were.

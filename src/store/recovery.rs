@@ -14,7 +14,7 @@ use super::{
     config::StoreConfig,
     consume_queue::{ConsumeQueue, Unit},
     foreign::Foreign,
-    record::{self, Record, Scan},
+    record::{self, FILLER_MIN, Record, Scan},
     reput::Dispatcher,
     segment::{Segment, Segments, offset_of},
 };
@@ -182,16 +182,13 @@ pub fn is_unit_of(segments: &Segments, queue: &ConsumeQueue, at: QueueOffset, un
     })
 }
 
-/// Bytes of the log checked at once.
-const CHUNK_BYTES: u64 = 4 << 20;
-
 /// Reads the log to its end and checks every record, beginning some way below `begin`; from `begin` on it derives
 /// from each. Returns the end and the last record's store timestamp.
 pub fn replay(
     segments: &Segments,
     checkpoint: &Checkpoint,
     begin: LogOffset,
-    check_crc: bool,
+    config: &StoreConfig,
     dispatcher: &Dispatcher,
     recovered: &mut Recovered,
 ) -> Result<(LogOffset, i64), OpenError> {
@@ -203,14 +200,14 @@ pub fn replay(
     let mut reason = "the segment is missing";
     'log: while let Some(segment) = segments.find(at) {
         let failed = OpenError::io("cannot read", &segment.path);
-        let mut wanted = CHUNK_BYTES;
+        let mut wanted = config.replay_chunk_bytes;
         while at < segment.end() {
             let from = at;
             let end = segment.end().min(from + wanted);
             let bytes = segment.file.read_cold(from - segment.base..end - segment.base).map_err(&failed)?;
             while at < end {
                 let rest = &bytes[(at - from) as usize..];
-                match record::scan(rest, check_crc && !plant!(ChecksumIgnored)) {
+                match record::scan(rest, config.check_crc && !plant!(ChecksumIgnored)) {
                     Scan::Record(Record { message, .. })
                         if at >= known
                             // What Java wrote may hold any byte.
@@ -219,6 +216,13 @@ pub fn replay(
                             && !record::is_text(message.topic.as_bytes(), message.properties) =>
                     {
                         reason = "a record without all of its properties";
+                        break 'log;
+                    }
+                    // Whoever went on behind it could not close the segment.
+                    Scan::Record(record)
+                        if (1..FILLER_MIN).contains(&(segment.end() - at).saturating_sub(record.size.into())) =>
+                    {
+                        reason = "a record that leaves no room for a filler";
                         break 'log;
                     }
                     Scan::Record(record) if record.log_offset == at => {
@@ -240,8 +244,7 @@ pub fn replay(
                     // The chunk may end within the record: look again with all of it.
                     Scan::Invalid(_) if end < segment.end() && is_cut(rest, end - at, segment.end() - at) => {
                         if at == from {
-                            wanted =
-                                record::peek(rest).map_or(CHUNK_BYTES, |(size, _)| u64::from(size).max(CHUNK_BYTES));
+                            wanted = wanted.max(record::peek(rest).map_or(FILLER_MIN, |(size, _)| size.into()));
                         }
                         break;
                     }
@@ -276,6 +279,9 @@ pub fn replay(
 pub(super) fn is_cut(rest: &[u8], available: u64, left: u64) -> bool {
     record::peek(rest).is_none_or(|(size, _)| (available + 1..=left).contains(&u64::from(size)))
 }
+
+/// Bytes of the log written once more at a time.
+const REWRITE_BYTES: u64 = 4 << 20;
 
 /// Makes the log end at `end` for good: zeroes what stands behind it in its segment, removes the segments behind that,
 /// and syncs everything from `begin` on, so that what was found is durable before anything depends on it.
@@ -312,7 +318,7 @@ pub async fn settle(
             let failed = OpenError::io("cannot write once more", &segment.path);
             let (mut at, to) = (rewrite.max(segment.base), end.min(segment.end()));
             while at < to {
-                let next = to.min(at + CHUNK_BYTES);
+                let next = to.min(at + REWRITE_BYTES);
                 let bytes = segment.file.read_cold(at - segment.base..next - segment.base).map_err(&failed)?;
                 segment.file.write(at - segment.base, &[&bytes]).map_err(&failed)?;
                 at = next;

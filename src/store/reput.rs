@@ -13,7 +13,7 @@ use super::{
     consume_queue::{ConsumeQueue, Unit},
     index::Index,
     queues::Queues,
-    record::{self, Record, Scan},
+    record::{self, FILLER_MIN, Record, Scan},
     segment::Segments,
     stop::Stopping,
 };
@@ -21,8 +21,6 @@ use crate::model::{LogOffset, QueueOffset, Watermark, properties};
 
 /// Topic of messages that wait for their time; its queues keep the time of delivery in place of a tag.
 pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
-/// Bytes of the log read at once.
-const CHUNK_BYTES: u64 = 1 << 20;
 /// What a connection derives at most before its worker goes on; the rest is the service's.
 const FOLLOW_BYTES_MAX: u64 = 256 << 10;
 
@@ -87,6 +85,8 @@ pub struct Reput {
     dispatcher: Dispatcher,
     /// Where readers stop.
     limit: Arc<Watermark>,
+    /// Bytes of the log read at once.
+    chunk_bytes: u64,
     pub dispatched: Arc<Watermark>,
     /// Held by whoever derives: the service, or a connection that has just appended.
     deriving: Mutex<()>,
@@ -110,6 +110,7 @@ impl Reput {
         segments: Arc<Segments>,
         dispatcher: Dispatcher,
         limit: Arc<Watermark>,
+        chunk_bytes: u64,
         from: LogOffset,
         last_store_timestamp: i64,
     ) -> Arc<Self> {
@@ -117,6 +118,7 @@ impl Reput {
             segments,
             dispatcher,
             limit,
+            chunk_bytes,
             dispatched: Watermark::new(from.0),
             deriving: Mutex::new(()),
             last_store_timestamp: AtomicI64::new(last_store_timestamp),
@@ -194,7 +196,7 @@ impl Reput {
     /// Up to the limit, or to `stop` if that is before it and a record ends there or ahead of it.
     fn derive(&self, stop: u64) -> Result<(), ReputError> {
         let mut queue = None;
-        let mut wanted = CHUNK_BYTES;
+        let mut wanted = self.chunk_bytes;
         loop {
             let (from, limit) = (LogOffset(self.dispatched.get()), LogOffset(self.limit.get()));
             assert!(from <= limit, "dispatched {from} is beyond what may be read, {limit}");
@@ -222,8 +224,7 @@ impl Reput {
                             if record::peek(rest).is_some_and(|(size, _)| u64::from(size) <= wanted) {
                                 return Err(ReputError::Broken { at, what });
                             }
-                            wanted =
-                                record::peek(rest).map_or(CHUNK_BYTES, |(size, _)| u64::from(size).max(CHUNK_BYTES));
+                            wanted = wanted.max(record::peek(rest).map_or(FILLER_MIN, |(size, _)| size.into()));
                         }
                         break;
                     }
