@@ -3,11 +3,18 @@
 // A test stands on the world's side of the doors.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use keelmq::{
     broker::{delay::Delay, topics::SCHEDULE_TOPIC},
-    env::{Env, Task},
+    env::{BoxFuture, Clock, Env, Task},
     model::{LogOffset, Message, QueueOffset},
     os,
     store::{
@@ -35,11 +42,11 @@ async fn start(env: &Env, root: &Path) -> World {
     let writer = ConfigWriter::new(env.storage.clone(), env.clock.clone());
     let path = root.join("delayOffset.json");
     let level_max = |queue| store.max_offset(SCHEDULE_TOPIC, queue).0;
-    let delay = Delay::load(&*env.storage, &writer, &path, &DELAYS_MS, level_max).unwrap();
+    let delay = Delay::load(&*env.storage, &env.clock, &writer, &path, &DELAYS_MS, level_max).unwrap();
     let told = delay.clone();
     store.on_arrival(Box::new(move |arrival| told.arrived(arrival)));
     let (stop, stopping) = Stop::new();
-    let run = delay.clone().run(store.clone(), env.clock.clone(), 1_000, stopping.clone());
+    let run = delay.clone().run(store.clone(), 1_000, stopping.clone());
     let tasks = vec![env.spawner.task("delay", run), env.spawner.task("writer", writer.run(stopping))];
     World { store, delay, stop, tasks }
 }
@@ -117,6 +124,53 @@ impl World {
         }
         self.store.shutdown(Duration::from_secs(5)).await;
     }
+}
+
+/// The system's clock, set back when told to.
+struct SetBack {
+    clock: Arc<dyn Clock>,
+    by_ms: AtomicI64,
+}
+
+impl Clock for SetBack {
+    fn wall_ms(&self) -> i64 {
+        self.clock.wall_ms() - self.by_ms.load(Ordering::SeqCst)
+    }
+
+    fn utc_offset_s(&self, wall_ms: i64) -> i32 {
+        self.clock.utc_offset_s(wall_ms)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.clock.sleep(duration)
+    }
+}
+
+/// After the wall clock was set back by an hour, every delayed message was delivered at once until it had caught up: the
+/// log's time does not go back, so each seemed to be due an hour later than its delay allows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_back_delivers_nothing_early_and_holds_nothing_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = os::env(tokio::runtime::Handle::current());
+    let clock = Arc::new(SetBack { clock: system.clock.clone(), by_ms: AtomicI64::new(0) });
+    let env = Env { clock: clock.clone(), ..system };
+    let world = start(&env, folder.path()).await;
+    for (number, back_ms) in [(0, 0), (1, 3_600_000), (2, 7_200_000)] {
+        world.put(1, number).await;
+        let began = env.clock.monotonic();
+        clock.by_ms.store(back_ms, Ordering::SeqCst);
+        while world.store.max_offset("T", 3).0 <= number as u64 {
+            assert!(env.clock.monotonic() - began < Duration::from_secs(10), "message {number} is held up");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let waited = env.clock.monotonic() - began;
+        assert!(waited > Duration::from_millis(DELAYS_MS[0] as u64 - 20), "message {number} came after {waited:?}");
+    }
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

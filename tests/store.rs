@@ -2,11 +2,15 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use keelmq::{
     env::Env,
-    model::{Message, QueueOffset},
+    model::{BatchItem, Message, QueueOffset},
     os,
     store::{
         AppendError, FlushMode, Get, GetStatus, MessageStore, StoreConfig, record,
@@ -479,5 +483,40 @@ async fn offsets_by_time_are_exact_at_the_edges() {
         let found = |lower| store.offset_by_time("topic", 0, time, lower).unwrap().0;
         assert_eq!((found(true), found(false)), (before, upto.saturating_sub(1)), "{time}");
     }
+    store.shutdown(Duration::from_secs(5)).await;
+}
+
+/// Said once, for a batch as for a single message: a 4.x broker cannot read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_message_of_version_2_is_said() {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), |_| ()).await;
+    while let Err(AppendError::SegmentFull) = store.put(&message("short", 0, b"first")) {
+        store.segment_ready().await.unwrap();
+    }
+    let lines = Lines::default();
+    let written = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || written.clone()).finish();
+    let topic = "t".repeat(128);
+    tracing::subscriber::with_default(subscriber, || {
+        store.put(&message(&topic[1..], 0, b"version 1")).unwrap();
+        assert!(lines.0.lock().unwrap().is_empty());
+        let item = BatchItem { flag: 0, body: b"version 2", properties: b"" };
+        store.put_batch(&message(&topic, 0, b""), &[item, item], |_| ()).unwrap();
+        store.put(&message(&topic, 0, b"version 2")).unwrap();
+    });
+    let said = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(said.matches("A 4.x broker can no longer take this store over").count(), 1, "{said}");
     store.shutdown(Duration::from_secs(5)).await;
 }

@@ -264,14 +264,23 @@ async fn what_37_refuses() {
 /// start, and whatever its producer says then, consumers do not get it twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_cut_from_its_op_message_is_not_repeated() {
+    for message_index_enable in [true, false] {
+        cut_from_its_op_message(message_index_enable).await;
+    }
+}
+
+/// It was looked for by the index of messages alone: without one it came twice.
+async fn cut_from_its_op_message(message_index_enable: bool) {
     let (folder, images) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let scene = Scene::start(folder.path(), |_| ()).await;
+    let indexed = |config: &mut Config| config.message_index_enable = message_index_enable;
+    let scene = Scene::start(folder.path(), indexed).await;
     let (cut, whole) = (scene.half("K1", "").await, scene.half("K2", "").await);
     let store = &scene.broker.core().store;
     let bytes = store.record_at(cut.offset).unwrap().unwrap();
-    scene.put(&half::committed(&half::read(&bytes).unwrap()).unwrap()).await;
+    let read = half::read(&bytes).unwrap();
+    scene.put(&half::committed(&read, read.message.properties).unwrap()).await;
     for (name, decision) in [("commit", COMMIT), ("rollback", ROLL_BACK)] {
-        let mut killed = scene.killed(&images.path().join(name), |_| ()).await;
+        let mut killed = scene.killed(&images.path().join(name), indexed).await;
         assert_eq!(killed.end(&cut, decision).await.code, 0);
         assert_eq!(killed.end(&whole, COMMIT).await.code, 0);
         assert_eq!(
@@ -282,7 +291,10 @@ async fn a_commit_cut_from_its_op_message_is_not_repeated() {
         killed.stop().await;
     }
     // Nobody says anything: the round finds it by itself and asks only about the other one.
-    let asking = |config: &mut Config| (config.transaction_check_interval_ms, config.transaction_timeout_ms) = (300, 0);
+    let asking = |config: &mut Config| {
+        indexed(config);
+        (config.transaction_check_interval_ms, config.transaction_timeout_ms) = (300, 0);
+    };
     let mut killed = scene.killed(&images.path().join("asked"), asking).await;
     killed.heartbeat("producer").await;
     let (heard, _) = killed.question().await;
@@ -311,6 +323,8 @@ async fn a_producer_is_asked_until_it_knows() {
     let shown = half::records(&heard.body).next().unwrap();
     assert_eq!((shown.message.topic, shown.message.queue_id, shown.message.body), ("orders", 1, &b"K1"[..]));
     assert_eq!(properties::get(shown.message.properties, "TRANSACTION_CHECK_TIMES"), Some("1"));
+    // What only the broker keeps there is nobody else's.
+    assert_eq!(properties::get(shown.message.properties, "TRAN_PREPARED_QUEUE_OFFSET"), None);
     let (heard, third) = scene.question().await;
     assert!(third.queue_offset > second.queue_offset && second.queue_offset > first.queue_offset);
     let shown = half::records(&heard.body).next().unwrap();
@@ -322,14 +336,63 @@ async fn a_producer_is_asked_until_it_knows() {
     }
     assert_eq!(killed.end(&immune, COMMIT).await.code, 0);
     assert_eq!((killed.bodies("orders", 1), killed.bodies(OP, 0).len()), (vec!["K1".into(), "K2".into()], 2));
+    let kept = |record: &Record<'_>| properties::get(record.message.properties, "TRAN_PREPARED_QUEUE_OFFSET").is_some();
+    assert_eq!(killed.read("orders", 1, kept), [false; 2]);
+    killed.stop().await;
+    scene.stop().await;
+}
+
+/// A half of 12 KiB was taken, then the broker was started with maxMessageSize=4096: storing it once more was refused,
+/// each round ended there, and no producer was ever asked about those behind it. Delayed messages were dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_smaller_largest_message_loses_nothing_and_holds_nobody_up() {
+    let (folder, images) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let scene = Scene::start(folder.path(), |config| config.message_delay_level = "1s 2s".to_owned()).await;
+    let born_timestamp = scene.broker.core().now_ms();
+    let text = b"TRAN_MSG\x01true\x02UNIQ_KEY\x01K0\x02PGROUP\x01group\x02REAL_TOPIC\x01orders\x02REAL_QID\x011";
+    let large = vec![b'x'; 12 << 10];
+    let half = scene.put(&Message { born_timestamp, ..message(HALF, text, &large) }).await;
+    scene.half("K1", "").await;
+    let text = b"DELAY\x012\x02REAL_TOPIC\x01orders\x02REAL_QID\x010";
+    scene.put(&Message { queue_id: 1, ..message("SCHEDULE_TOPIC_XXXX", text, &large) }).await;
+    let asking = |config: &mut Config| {
+        config.max_message_size_bytes = 4 << 10;
+        config.message_delay_level = "1s 2s".to_owned();
+        (config.transaction_check_interval_ms, config.transaction_timeout_ms) = (300, 0);
+    };
+    let mut killed = scene.killed(&images.path().join("killed"), asking).await;
+    killed.heartbeat("producer").await;
+    let mut asked = Vec::new();
+    while asked.len() < 2 {
+        asked.push(killed.question().await.0.fields["msgId"].clone());
+    }
+    assert_eq!(asked, ["K0", "K1"]);
+    assert_eq!(killed.end(&half, COMMIT).await.code, 0);
+    assert_eq!(killed.bodies("orders", 1), [str::from_utf8(&large).unwrap()]);
+    for _ in 0..600 {
+        if !killed.bodies("orders", 0).is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(killed.bodies("orders", 0), [str::from_utf8(&large).unwrap()]);
     killed.stop().await;
     scene.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_decides_is_given_up_and_may_still_be_committed_late() {
+    for message_index_enable in [true, false] {
+        given_up_and_committed_late(message_index_enable).await;
+    }
+}
+
+/// Without an index of messages the late commit was answered as done, and nothing came of it.
+async fn given_up_and_committed_late(message_index_enable: bool) {
     let (folder, images) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let indexed = |config: &mut Config| config.message_index_enable = message_index_enable;
     let scene = Scene::start(folder.path(), |config| {
+        indexed(config);
         (config.transaction_check_interval_ms, config.transaction_timeout_ms) = (100, 0);
         config.transaction_check_max = 1;
     })
@@ -349,12 +412,12 @@ async fn what_nobody_decides_is_given_up_and_may_still_be_committed_late() {
     // The old one was given up unasked, and before the other.
     assert_eq!(scene.bodies(GIVEN_UP, 0), ["old", "K1"]);
     assert!(scene.broker.core().topics.find(GIVEN_UP).is_some());
-    let mut killed = scene.killed(&images.path().join("killed"), |_| ()).await;
+    let mut killed = scene.killed(&images.path().join("killed"), indexed).await;
     for _ in 0..2 {
         assert_eq!(killed.end(&half, COMMIT).await.code, 0);
     }
     assert_eq!(killed.bodies("orders", 1), ["K1"]);
-    let mut again = killed.killed(&images.path().join("again"), |_| ()).await;
+    let mut again = killed.killed(&images.path().join("again"), indexed).await;
     assert_eq!(again.end(&half, COMMIT).await.code, 0);
     assert_eq!(again.bodies("orders", 1), ["K1"]);
     again.stop().await;

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     model::{
-        Message, OwnedMessage, QueueOffset,
+        OwnedMessage, QueueOffset,
         properties::{self, name},
     },
     protocol::body::{TopicConfig, topic::perm},
@@ -36,8 +36,6 @@ use crate::{
 const BATCH: usize = 32;
 /// A round ends after this long; the next one goes on (MAX_PROCESS_TIME_LIMIT).
 const ROUND_MAX: Duration = Duration::from_secs(60);
-/// Pause before the transient store pool is asked for room again.
-const POOL_PAUSE: Duration = Duration::from_millis(10);
 const HOUR_MS: i64 = 3_600_000;
 
 /// Why a round ended early; the next one tries again.
@@ -219,7 +217,17 @@ impl Asker {
             Ok(again) => Ok(again),
             Err(error) => {
                 table.release(claim.root, claim.is_delivered);
-                Err(error)
+                match error {
+                    // It is this half's alone: those behind it have their turn.
+                    RoundError::Read(error) => {
+                        tracing::error!(
+                            "half message {} cannot be looked at, its producer is not asked in this round: {error}",
+                            due.half.place
+                        );
+                        Ok(None)
+                    }
+                    RoundError::Append(error) => Err(RoundError::Append(error)),
+                }
             }
         }
     }
@@ -245,13 +253,13 @@ impl Asker {
             return Ok(None);
         }
         let message = half::again(&half, due.is_asked.then_some(times + 1));
-        match put(core, &message.borrow()).await {
+        match core.store.put_again_waiting(&message.borrow()).await {
             Ok(appended) => {
                 core.transactions.moved(claim.root, appended.queue_offset, appended.offset);
                 Ok(Some(Again { claim, message, appended, is_asked: due.is_asked }))
             }
             // It never will: it must not be in the way of others.
-            Err(error @ (AppendError::PropertiesTooLarge { .. } | AppendError::RecordTooLarge { .. })) => {
+            Err(error) if error.is_of_message() => {
                 self.give_up(&half, &error.to_string()).await?;
                 Ok(None)
             }
@@ -263,15 +271,14 @@ impl Asker {
     async fn ask(&self, stored: Vec<Again>) -> Result<(), RoundError> {
         let core = &self.core;
         let Some(end) = stored.iter().map(|again| again.appended.end).max() else { return Ok(()) };
-        core.store.turn_end();
-        let kept = core.store.promise().reached(end.0).await;
+        let kept = core.store.kept(end).await;
         for again in stored {
             if kept.is_ok() && again.is_asked {
                 self.ask_producer(&again);
             }
             core.transactions.release(again.claim.root, false);
         }
-        kept.map_err(|failed| AppendError::Closed { reason: failed.reason }.into())
+        Ok(kept?)
     }
 
     fn ask_producer(&self, again: &Again) {
@@ -306,13 +313,20 @@ impl Asker {
         let unique = properties::get(half.message.properties, name::UNIQUE_KEY).unwrap_or("without unique key");
         let place = half.queue_offset;
         tracing::warn!("half message {place} ({unique}) is given up and moved to {CHECK_MAX_TOPIC}: {why}");
-        put(core, &half::given_up(half).borrow()).await?;
+        match core.store.put_again_waiting(&half::given_up(half).borrow()).await {
+            Err(error) if error.is_of_message() => {
+                tracing::error!(
+                    "half message {place} ({unique}) cannot be kept there, its transaction is closed: {error}"
+                );
+            }
+            outcome => drop(outcome?),
+        }
         self.close(place).await
     }
 
     async fn close(&self, place: QueueOffset) -> Result<(), RoundError> {
         let core = &self.core;
-        put(core, &half::op(place, core.store_host, core.now_ms()).borrow()).await?;
+        core.store.put_again_waiting(&half::op(place, core.store_host, core.now_ms()).borrow()).await?;
         core.store.turn_end();
         Ok(())
     }
@@ -332,17 +346,6 @@ impl Asker {
                 tracing::warn!("how far half messages are done with is not stored: {error}");
                 return;
             }
-        }
-    }
-}
-
-/// Appends, waiting for room but not for the disk.
-async fn put(core: &Core, message: &Message<'_>) -> Result<Appended, AppendError> {
-    loop {
-        match core.store.put(message) {
-            Err(AppendError::SegmentFull) => core.store.segment_ready().await?,
-            Err(AppendError::PoolExhausted) => core.env.clock.sleep(POOL_PAUSE).await,
-            outcome => return outcome,
         }
     }
 }

@@ -7,11 +7,11 @@
 //! (Source: ScheduleMessageService of Apache RocketMQ 4.9.7.)
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io,
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -23,7 +23,7 @@ use super::topics::{HALF_TOPIC, SCHEDULE_TOPIC};
 use crate::{
     env::{Clock, Storage},
     model::{
-        Message, QueueOffset,
+        LogOffset, Message, QueueOffset,
         properties::{Properties, name},
         watermark::Failed,
     },
@@ -41,8 +41,13 @@ use crate::{
 const TURN_MAX: u64 = 256;
 /// Pause after a delivery that failed.
 const RETRY: Duration = Duration::from_secs(1);
+/// Arrivals within so short a time are noted as one.
+const NOTED_MS: u64 = 100;
+/// What the wall clock may lag behind the monotonic one while nobody sets it back, beside a sixteenth of the time.
+const LAG_MS: i64 = 1_000;
 
 pub struct Delay {
+    clock: Arc<dyn Clock>,
     levels: Vec<Level>,
     table: Arc<Table>,
     file: ConfigFile,
@@ -55,6 +60,35 @@ struct Level {
     next: AtomicU64,
     /// Nothing waits: the next arrival must wake the task.
     is_idle: AtomicBool,
+    seen: Mutex<Seen>,
+}
+
+/// When messages of a level came, by the monotonic clock: what the wall clock says of it is worth nothing once it is
+/// set back.
+struct Seen {
+    /// Whatever stands before the first of these came before the start.
+    start_ms: u64,
+    /// Offset of a message and when it came; those up to the next one came within `NOTED_MS` of it.
+    arrivals: VecDeque<(u64, u64)>,
+}
+
+impl Seen {
+    fn note(&mut self, offset: u64, now_ms: u64, delay_ms: i64) {
+        if self.arrivals.back().is_some_and(|(_, at_ms)| now_ms < at_ms + NOTED_MS) {
+            return;
+        }
+        // Of those that have waited long enough the last one speaks for all.
+        let has_waited = |at_ms: u64| now_ms.saturating_sub(at_ms) as i64 > late_after_ms(delay_ms);
+        while self.arrivals.get(1).is_some_and(|(_, at_ms)| has_waited(*at_ms)) {
+            self.arrivals.pop_front();
+        }
+        self.arrivals.push_back((offset, now_ms));
+    }
+
+    fn at_ms(&self, offset: u64) -> u64 {
+        let after = self.arrivals.partition_point(|(first, _)| *first <= offset);
+        after.checked_sub(1).map_or(self.start_ms, |index| self.arrivals[index].1)
+    }
 }
 
 #[derive(Default)]
@@ -69,14 +103,13 @@ enum DeliverError {
     Read(#[from] io::Error),
     #[error(transparent)]
     Append(#[from] AppendError),
-    #[error(transparent)]
-    Failed(#[from] Failed),
 }
 
 impl Delay {
     /// Reads the file; `queue_max` tells where a level's queue ends, for progress beyond it cannot be right.
     pub fn load(
         storage: &dyn Storage,
+        clock: &Arc<dyn Clock>,
         writer: &ConfigWriter,
         path: &Path,
         delays_ms: &[i64],
@@ -84,12 +117,14 @@ impl Delay {
     ) -> Result<Arc<Self>, Unreadable> {
         let loaded = config_file::load(storage, path, |text| DelayOffsetTable::decode_file(text.as_bytes()))?;
         let offsets = loaded.unwrap_or_default().offset_table;
+        let start_ms = monotonic_ms(&**clock);
         let levels = delays_ms.iter().enumerate().map(|(index, delay_ms)| {
             let known = offsets.get(&(index as i32 + 1)).map_or(0, |offset| (*offset).max(0) as u64);
             Level {
                 delay_ms: *delay_ms,
                 next: AtomicU64::new(known.min(queue_max(index as u32))),
                 is_idle: AtomicBool::new(false),
+                seen: Mutex::new(Seen { start_ms, arrivals: VecDeque::new() }),
             }
         });
         let levels: Vec<_> = levels.collect();
@@ -100,7 +135,7 @@ impl Delay {
             let table = DelayOffsetTable { data_version: None, offset_table };
             String::from_utf8(table.encode_file()).expect("JSON is UTF-8")
         });
-        Ok(Arc::new(Delay { levels, table, file, woken: Notify::new() }))
+        Ok(Arc::new(Delay { clock: clock.clone(), levels, table, file, woken: Notify::new() }))
     }
 
     /// How many levels there are.
@@ -120,9 +155,11 @@ impl Delay {
     pub fn arrived(&self, arrival: &Arrival<'_>) {
         if arrival.topic == SCHEDULE_TOPIC
             && let Some(level) = self.levels.get(arrival.queue_id as usize)
-            && level.is_idle.swap(false, Ordering::SeqCst)
         {
-            self.woken.notify_one();
+            lock(&level.seen).note(arrival.queue_offset.0, monotonic_ms(&*self.clock), level.delay_ms);
+            if level.is_idle.swap(false, Ordering::SeqCst) {
+                self.woken.notify_one();
+            }
         }
     }
 
@@ -143,37 +180,29 @@ impl Delay {
 
     /// The task: delivers what is due, then sleeps until the next message is, or until something comes to wait.
     /// `look_ms_max` bounds the sleep while something waits, for the wall clock may jump.
-    pub async fn run(
-        self: Arc<Self>,
-        store: Arc<MessageStore>,
-        clock: Arc<dyn Clock>,
-        look_ms_max: u64,
-        mut stopping: Stopping,
-    ) {
+    pub async fn run(self: Arc<Self>, store: Arc<MessageStore>, look_ms_max: u64, mut stopping: Stopping) {
         let mut is_failing = false;
         loop {
-            let outcome = tokio::select! {
+            let (wait_ms, outcome) = tokio::select! {
                 biased;
-                outcome = self.round(&store, &*clock) => outcome,
+                round = self.round(&store) => round,
                 () = stopping.stopped() => return,
             };
-            let wait = match outcome {
-                Ok(wait) => {
-                    is_failing = false;
-                    wait.map(|wait_ms| Duration::from_millis((wait_ms.max(0) as u64).min(look_ms_max)))
-                }
+            let mut wait = wait_ms.map(|wait_ms| Duration::from_millis((wait_ms.max(0) as u64).min(look_ms_max)));
+            match outcome {
+                Ok(()) => is_failing = false,
                 Err(error) => {
                     if !is_failing {
                         tracing::error!("delayed messages are not delivered: {error}; tried again every second");
                     }
                     is_failing = true;
-                    Some(RETRY)
+                    wait = Some(wait.map_or(RETRY, |wait| wait.min(RETRY)));
                 }
-            };
+            }
             let sleep = async {
                 match wait {
                     Some(Duration::ZERO) => tokio::task::yield_now().await,
-                    Some(wait) => clock.sleep(wait).await,
+                    Some(wait) => self.clock.sleep(wait).await,
                     None => std::future::pending().await,
                 }
             };
@@ -187,24 +216,23 @@ impl Delay {
     }
 
     /// Gives each level its turn and waits once for all that was delivered. Returns the milliseconds until the next
-    /// message is due; `None` if none waits.
-    async fn round(&self, store: &MessageStore, clock: &dyn Clock) -> Result<Option<i64>, DeliverError> {
-        let (mut end, mut wait, mut outcome) = (0, None::<i64>, Ok(()));
+    /// message is due, `None` if none waits, and the first thing that went wrong: a level that cannot be read is not in
+    /// the way of the others.
+    async fn round(&self, store: &MessageStore) -> (Option<i64>, Result<(), DeliverError>) {
+        let (mut end, mut wait, mut outcome) = (LogOffset(0), None::<i64>, Ok(()));
         for (index, level) in self.levels.iter().enumerate() {
-            match turn(store, clock, index as u32, level, &mut end).await {
+            match turn(store, &*self.clock, index as u32, level, &mut end).await {
                 Ok(Some(due_in)) => wait = Some(wait.map_or(due_in, |wait| wait.min(due_in))),
                 Ok(None) => {}
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
+                Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        if end > 0 {
-            store.turn_end();
-            store.promise().reached(end).await?;
+        if end.0 > 0
+            && let Err(error) = store.kept(end).await
+        {
+            outcome = outcome.and(Err(error.into()));
         }
-        outcome.map(|()| wait)
+        (wait, outcome)
     }
 }
 
@@ -214,7 +242,7 @@ async fn turn(
     clock: &dyn Clock,
     queue_id: u32,
     level: &Level,
-    end: &mut u64,
+    end: &mut LogOffset,
 ) -> Result<Option<i64>, DeliverError> {
     // Before the look: whatever arrives after it wakes the task.
     level.is_idle.store(true, Ordering::SeqCst);
@@ -223,6 +251,7 @@ async fn turn(
     if at < min {
         tracing::warn!("{} delayed messages of level {} were removed undelivered", min - at, queue_id + 1);
         at = min;
+        level.next.store(at, Ordering::SeqCst);
     }
     let units = queue.units(QueueOffset(at), TURN_MAX)?;
     if units.is_empty() {
@@ -231,7 +260,8 @@ async fn turn(
     level.is_idle.store(false, Ordering::SeqCst);
     for unit in units {
         let early_ms = if plant!(DelayedTooEarly) { level.delay_ms / 2 } else { 0 };
-        let wait_ms = wait_ms(unit.tags_code - early_ms, level.delay_ms, clock.wall_ms());
+        let waited_ms = monotonic_ms(clock).saturating_sub(lock(&level.seen).at_ms(at)) as i64;
+        let wait_ms = wait_ms(unit.tags_code - early_ms, level.delay_ms, clock.wall_ms(), waited_ms);
         if wait_ms > 0 {
             return Ok(Some(wait_ms));
         }
@@ -242,14 +272,27 @@ async fn turn(
     Ok(Some(0))
 }
 
-/// Milliseconds until a message is due. One that would be due later than its delay from now on was stored under another
-/// clock or other levels: it is due now.
-fn wait_ms(deliver_at_ms: i64, delay_ms: i64, now_ms: i64) -> i64 {
-    if deliver_at_ms > now_ms.saturating_add(delay_ms) { 0 } else { (deliver_at_ms - now_ms).max(0) }
+/// Milliseconds until a message is due that has waited for `waited_ms`: until the wall clock says so or, if that was set
+/// back or the levels are others now, until it has waited for more than its delay. RocketMQ delivers at once then.
+fn wait_ms(deliver_at_ms: i64, delay_ms: i64, now_ms: i64, waited_ms: i64) -> i64 {
+    (deliver_at_ms.saturating_sub(now_ms)).min(late_after_ms(delay_ms) - waited_ms).max(0)
+}
+
+/// A message that has waited for longer was not brought in time by the wall clock.
+fn late_after_ms(delay_ms: i64) -> i64 {
+    delay_ms.saturating_add(delay_ms / 16 + LAG_MS)
+}
+
+fn monotonic_ms(clock: &dyn Clock) -> u64 {
+    clock.monotonic().as_millis() as u64
+}
+
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().expect("nothing panics while it is held")
 }
 
 /// Puts one message where it belongs. What can never be delivered is said and left where it is.
-async fn deliver(store: &MessageStore, unit: Unit, end: &mut u64) -> Result<(), DeliverError> {
+async fn deliver(store: &MessageStore, unit: Unit, end: &mut LogOffset) -> Result<(), DeliverError> {
     if unit.offset < store.log_begin() {
         return Ok(());
     }
@@ -272,20 +315,11 @@ async fn deliver(store: &MessageStore, unit: Unit, end: &mut u64) -> Result<(), 
     }
     let text = properties.render();
     let message = Message { topic, queue_id, prepared_offset: 0, properties: text.as_bytes(), ..record.message };
-    let outcome = match store.put(&message) {
-        // Waits for room.
-        Err(AppendError::SegmentFull | AppendError::PoolExhausted) => store.put_kept(&message).await,
-        outcome => outcome,
-    };
-    match outcome {
-        Ok(appended) => *end = appended.end.0,
-        Err(
-            error @ (AppendError::BodyTooLarge { .. }
-            | AppendError::PropertiesTooLarge { .. }
-            | AppendError::TopicLength { .. }
-            | AppendError::PropertiesNotText
-            | AppendError::RecordTooLarge { .. }),
-        ) => tracing::error!("the delayed message at log offset {} is not delivered: {error}", unit.offset),
+    match store.put_again_waiting(&message).await {
+        Ok(appended) => *end = appended.end,
+        Err(error) if error.is_of_message() => {
+            tracing::error!("the delayed message at log offset {} is not delivered: {error}", unit.offset);
+        }
         // There is no room or no disk: it waits, and so do those behind it.
         Err(error) => return Err(error.into()),
     }
@@ -304,18 +338,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_due_at_its_time_or_when_the_clock_went_back() {
-        let check = |deliver_at, delay, now, expect| {
-            assert_eq!(wait_ms(deliver_at, delay, now), expect, "{deliver_at} {delay} {now}");
+    fn a_message_is_due_at_its_time_though_the_clock_goes_back() {
+        let check = |deliver_at, delay, now, waited, expect| {
+            assert_eq!(wait_ms(deliver_at, delay, now, waited), expect, "{deliver_at} {delay} {now} {waited}");
         };
-        check(5_000, 5_000, 0, 5_000);
-        check(5_000, 5_000, 4_999, 1);
-        check(5_000, 5_000, 5_000, 0);
-        check(5_000, 5_000, 60_000, 0);
-        // The wall clock went back by a millisecond, by an hour.
-        check(5_000, 5_000, -1, 0);
-        check(5_000, 5_000, -3_600_000, 0);
-        check(i64::MAX, 5_000, i64::MAX - 1, 1);
+        check(5_000, 5_000, 0, 0, 5_000);
+        check(5_000, 5_000, 4_999, 4_999, 1);
+        check(5_000, 5_000, 5_000, 5_000, 0);
+        check(5_000, 5_000, 60_000, 60_000, 0);
+        // The wall clock went back by a millisecond, by an hour: it is not due at once, as in RocketMQ.
+        check(5_000, 5_000, -1, 0, 5_001);
+        check(5_000, 5_000, -3_600_000, 0, 6_312);
+        check(5_000, 5_000, -3_595_000, 5_000, 1_312);
+        check(5_000, 5_000, -3_590_000, 10_000, 0);
+        check(i64::MAX, 5_000, i64::MAX - 1, 0, 1);
+    }
+
+    #[test]
+    fn when_messages_came() {
+        let mut seen = Seen { start_ms: 7, arrivals: VecDeque::new() };
+        for (offset, now_ms) in [(10, 1_000), (11, 1_050), (12, 1_100), (40, 9_000)] {
+            seen.note(offset, now_ms, 1_000);
+        }
+        let at = [9, 10, 11, 12, 39, 40, 99].map(|offset| seen.at_ms(offset));
+        // The first has waited long enough: it is as good as older ones.
+        assert_eq!(at, [7, 7, 7, 1_100, 1_100, 9_000, 9_000]);
+        for number in 0..100_000 {
+            seen.note(100 + number, 10_000 + number * 10, 1_000);
+        }
+        assert!(seen.arrivals.len() < 30, "{}", seen.arrivals.len());
     }
 
     #[test]

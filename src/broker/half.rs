@@ -1,7 +1,7 @@
 //! Half messages and what becomes of them, as records: the committed message, the op message, the half stored once more,
 //! the one that is given up, the question to the producer. Pure over records; the layouts are 4.9.7's.
 
-use std::net::SocketAddr;
+use std::{borrow::Cow, net::SocketAddr};
 
 use super::{
     topics::{CHECK_MAX_TOPIC, HALF_OP_TOPIC, HALF_TOPIC},
@@ -78,11 +78,21 @@ pub fn destination<'a>(record: &Record<'a>) -> Option<(&'a str, u32)> {
     Some((properties::get(text, name::REAL_TOPIC)?, queue))
 }
 
-/// The message that consumers get: the half's properties stay as they are, as in 4.9.7.
-pub fn committed<'a>(half: &Record<'a>) -> Option<Message<'a>> {
+/// The half's properties as producers and consumers see them: without what only we keep there.
+pub fn shown_properties<'a>(half: &Message<'a>) -> Cow<'a, [u8]> {
+    if properties::get(half.properties, name::PREPARED_QUEUE_OFFSET).is_none() {
+        return Cow::Borrowed(half.properties);
+    }
+    let mut text = Properties::parse(half.properties);
+    text.remove(name::PREPARED_QUEUE_OFFSET);
+    Cow::Owned(text.render().into_bytes())
+}
+
+/// The message that consumers get, with `properties`: the half's as they are shown, the rest unchanged, as in 4.9.7.
+pub fn committed<'a>(half: &Record<'a>, properties: &'a [u8]) -> Option<Message<'a>> {
     let (topic, queue_id) = destination(half)?;
     let flags = half.message.sys_flag & !sys_flag::TRANSACTION_MASK | sys_flag::TRANSACTION_COMMIT;
-    Some(Message { topic, queue_id, sys_flag: flags, prepared_offset: half.log_offset.0, ..half.message })
+    Some(Message { topic, queue_id, sys_flag: flags, prepared_offset: half.log_offset.0, properties, ..half.message })
 }
 
 /// "The half at `place` is done with."
@@ -136,7 +146,9 @@ pub fn given_up(half: &Record<'_>) -> OwnedMessage {
 /// "What became of it?": the half that stands at `place` and `log` of the store, as its producer sent it.
 pub fn question(half: &Message<'_>, place: QueueOffset, log: LogOffset, store_timestamp: i64) -> Option<Call> {
     let queue = properties::get(half.properties, name::REAL_QUEUE_ID)?.parse().ok()?;
-    let sent = Message { topic: properties::get(half.properties, name::REAL_TOPIC)?, queue_id: queue, ..*half };
+    let topic = properties::get(half.properties, name::REAL_TOPIC)?;
+    let properties = shown_properties(half);
+    let sent = Message { topic, queue_id: queue, properties: &properties, ..*half };
     let mut body = Vec::with_capacity(record::size_of(&sent) as usize);
     record::encode(&sent, record::body_crc(sent.body), place, log, store_timestamp, &mut body);
     let id = OffsetMessageId { store_host: half.store_host, offset: log }.to_string();

@@ -133,7 +133,8 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
     let filters = ConsumerFilters::load(&*env.storage, &writer, &config_directory.join("consumerFilter.json"))?;
     let level_max = |queue: u32| store.max_offset(topics::SCHEDULE_TOPIC, queue).0;
     let delay_path = config_directory.join("delayOffset.json");
-    let delay = Delay::load(&*env.storage, &writer, &delay_path, &store.config().delay_levels_ms, level_max)?;
+    let delay =
+        Delay::load(&*env.storage, &env.clock, &writer, &delay_path, &store.config().delay_levels_ms, level_max)?;
     for topic in boot_topics(&config) {
         topics.ensure(topic, env.clock.wall_ms());
     }
@@ -299,7 +300,7 @@ fn start_timers(core: &Arc<Core>, filters: ConsumerFilters, stopping: Stopping) 
     let hold =
         core.hold.clone().run(core.env.clock.clone(), stopping.clone(), max_of, move |held| pull.answer_held(held));
     let look_ms_max = core.config().delay_scan_interval_ms;
-    let delay = core.delay.clone().run(core.store.clone(), core.env.clock.clone(), look_ms_max, stopping.clone());
+    let delay = core.delay.clone().run(core.store.clone(), look_ms_max, stopping.clone());
     vec![
         spawner.task("hold", hold),
         spawner.task("delay", delay),

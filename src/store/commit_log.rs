@@ -68,6 +68,24 @@ pub enum AppendError {
     Closed { reason: Arc<str> },
 }
 
+impl AppendError {
+    /// The message itself is at fault: no other try will do better.
+    pub fn is_of_message(&self) -> bool {
+        match self {
+            AppendError::BodyTooLarge { .. }
+            | AppendError::PropertiesTooLarge { .. }
+            | AppendError::PropertiesNotText
+            | AppendError::TopicLength { .. }
+            | AppendError::RecordTooLarge { .. } => true,
+            AppendError::SegmentFull
+            | AppendError::Allocate(_)
+            | AppendError::PoolExhausted
+            | AppendError::DiskFull { .. }
+            | AppendError::Closed { .. } => false,
+        }
+    }
+}
+
 pub struct CommitLog {
     pub segments: Arc<Segments>,
     /// Offsets given out.
@@ -216,9 +234,9 @@ impl CommitLog {
         self.lock_tail().queues.forget(topic);
     }
 
-    /// Appends one message. It may be acknowledged once the mode's promise reaches `end`.
-    pub fn append(&self, message: &Message<'_>) -> Result<Appended, AppendError> {
-        self.check(message.topic, message.body.len() as u64, message.properties)?;
+    /// Appends one message of at most `body_max` bytes. It may be acknowledged once the mode's promise reaches `end`.
+    pub fn append(&self, message: &Message<'_>, body_max: u64) -> Result<Appended, AppendError> {
+        check(message.topic, message.body.len() as u64, message.properties, body_max)?;
         let size = record::size_of(message);
         let crc = record::body_crc(message.body);
         let mut tail = self.lock_tail();
@@ -238,7 +256,7 @@ impl CommitLog {
     ) -> Result<(), AppendError> {
         let mut total = 0;
         for item in items {
-            self.check(shared.topic, item.body.len() as u64, item.properties)?;
+            check(shared.topic, item.body.len() as u64, item.properties, self.body_max)?;
             total += record::size_of(&with_item(shared, item));
         }
         let crcs: Vec<u32> = items.iter().map(|item| record::body_crc(item.body)).collect();
@@ -381,22 +399,6 @@ impl CommitLog {
         self.lock_tail().last_store_timestamp
     }
 
-    fn check(&self, topic: &str, body: u64, properties: &[u8]) -> Result<(), AppendError> {
-        if body > self.body_max {
-            return Err(AppendError::BodyTooLarge { size: body, size_max: self.body_max });
-        }
-        if properties.len() > PROPERTIES_MAX_BYTES {
-            return Err(AppendError::PropertiesTooLarge { size: properties.len(), size_max: PROPERTIES_MAX_BYTES });
-        }
-        if topic.is_empty() || topic.len() > TOPIC_MAX_BYTES {
-            return Err(AppendError::TopicLength { size: topic.len(), size_max: TOPIC_MAX_BYTES });
-        }
-        if !record::is_text(topic.as_bytes(), properties) {
-            return Err(AppendError::PropertiesNotText);
-        }
-        Ok(())
-    }
-
     /// Makes sure that `size` bytes and a filler fit behind the tail, going on to the next segment if need be.
     fn make_room(&self, tail: &mut Tail, size: u64) -> Result<(), AppendError> {
         if let Some(reason) = &tail.closed {
@@ -474,6 +476,22 @@ impl CommitLog {
         self.slow_lock.took(began, self.clock.monotonic());
         tail
     }
+}
+
+fn check(topic: &str, body: u64, properties: &[u8], body_max: u64) -> Result<(), AppendError> {
+    if body > body_max {
+        return Err(AppendError::BodyTooLarge { size: body, size_max: body_max });
+    }
+    if properties.len() > PROPERTIES_MAX_BYTES {
+        return Err(AppendError::PropertiesTooLarge { size: properties.len(), size_max: PROPERTIES_MAX_BYTES });
+    }
+    if topic.is_empty() || topic.len() > TOPIC_MAX_BYTES {
+        return Err(AppendError::TopicLength { size: topic.len(), size_max: TOPIC_MAX_BYTES });
+    }
+    if !record::is_text(topic.as_bytes(), properties) {
+        return Err(AppendError::PropertiesNotText);
+    }
+    Ok(())
 }
 
 fn with_item<'a>(shared: &Message<'a>, item: &BatchItem<'a>) -> Message<'a> {

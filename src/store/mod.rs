@@ -217,15 +217,13 @@ impl MessageStore {
 
     /// Appends a message. It may be acknowledged once `promise()` reaches `end`; call `turn_end` before waiting.
     pub fn put(&self, message: &Message<'_>) -> Result<Appended, AppendError> {
-        let appended = self.log.append(message)?;
-        if message.topic.len() > TOPIC_V1_MAX_BYTES && !self.has_version_2.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                "{} is longer than {TOPIC_V1_MAX_BYTES} bytes: its messages are written in version 2, which RocketMQ reads \
-                 from 5.0 on. A 4.x broker can no longer take this store over",
-                message.topic
-            );
-        }
-        Ok(appended)
+        self.put_within(message, self.config.body_max_bytes)
+    }
+
+    /// Appends once more what came from the log: it was taken under the limits of its time, and a smaller
+    /// maxMessageSize since then must not lose it.
+    pub fn put_again(&self, message: &Message<'_>) -> Result<Appended, AppendError> {
+        self.put_within(message, u64::MAX)
     }
 
     /// Appends a batch: all of it or nothing.
@@ -235,7 +233,18 @@ impl MessageStore {
         items: &[BatchItem<'_>],
         each: impl FnMut(Appended),
     ) -> Result<(), AppendError> {
-        self.log.append_batch(shared, items, each)
+        self.log.append_batch(shared, items, each)?;
+        self.say_version_2(shared.topic);
+        Ok(())
+    }
+
+    fn say_version_2(&self, topic: &str) {
+        if topic.len() > TOPIC_V1_MAX_BYTES && !self.has_version_2.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "{topic} is longer than {TOPIC_V1_MAX_BYTES} bytes: its messages are written in version 2, which RocketMQ \
+                 reads from 5.0 on. A 4.x broker can no longer take this store over"
+            );
+        }
     }
 
     /// After `AppendError::SegmentFull`: waits until it is worth trying again.
@@ -243,20 +252,38 @@ impl MessageStore {
         self.log.segment_ready().await
     }
 
-    /// Appends a message of the broker's own and waits until the promise covers it.
+    /// Appends a message of the broker's own, waiting for room, and waits until the promise covers it.
     pub async fn put_kept(&self, message: &Message<'_>) -> Result<Appended, AppendError> {
-        let appended = loop {
-            match self.put(message) {
+        let appended = self.put_waiting(message, self.config.body_max_bytes).await?;
+        self.kept(appended.end).await?;
+        Ok(appended)
+    }
+
+    /// `put_again`, waiting for room but not for the disk.
+    pub async fn put_again_waiting(&self, message: &Message<'_>) -> Result<Appended, AppendError> {
+        self.put_waiting(message, u64::MAX).await
+    }
+
+    async fn put_waiting(&self, message: &Message<'_>, body_max: u64) -> Result<Appended, AppendError> {
+        loop {
+            match self.put_within(message, body_max) {
                 Err(AppendError::SegmentFull) => self.segment_ready().await?,
                 Err(AppendError::PoolExhausted) => drop(self.log.commit()?),
-                outcome => break outcome?,
+                outcome => return outcome,
             }
-        };
-        self.turn_end();
-        match self.promise().reached(appended.end.0).await {
-            Ok(()) => Ok(appended),
-            Err(failed) => Err(AppendError::Closed { reason: failed.reason }),
         }
+    }
+
+    fn put_within(&self, message: &Message<'_>, body_max: u64) -> Result<Appended, AppendError> {
+        let appended = self.log.append(message, body_max)?;
+        self.say_version_2(message.topic);
+        Ok(appended)
+    }
+
+    /// Ends the turn and waits until the promise covers what was put up to `end`.
+    pub async fn kept(&self, end: LogOffset) -> Result<(), AppendError> {
+        self.turn_end();
+        self.promise().reached(end.0).await.map_err(|failed| AppendError::Closed { reason: failed.reason })
     }
 
     /// The end of a turn in which something was put.

@@ -63,7 +63,7 @@ const TLS: &str = "TLS is not served yet";
 const TRANSACTIONS: &str = "an op message is written for each commit and rollback";
 const UNCOMPRESSED: &str = "registrations are sent as they are: name servers take them of any size";
 const VERSION_BY_LENGTH: &str =
-    "a topic of more than 127 bytes is refused, message version 2 is written for none shorter";
+    "message version 2 is written where a topic has more than 127 bytes: only one of retries or dead letters may";
 
 const TRUTH: Allowed = Allowed::Truth;
 const NUMBER: Allowed = Allowed::number(i64::MIN, i64::MAX, Unit::Count);

@@ -2,7 +2,7 @@
 //! decided is as durable as any send: the committed message and, right behind it, the op message that closes the half.
 //!
 //! A crash between the two leaves a committed message without its op message. A transaction that was open at such a
-//! start is looked for by its unique key before it is delivered: what was delivered once is not delivered again.
+//! start is looked for before it is delivered: what was delivered once is not delivered again.
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
@@ -34,6 +34,8 @@ use super::{Refused, answer};
 const POOL_PAUSE: Duration = Duration::from_millis(10);
 /// Messages with one unique key that are looked at; there is one, unless somebody sends the same again and again.
 const SAME_KEY_MAX: usize = 64;
+/// Units of a queue read at a time.
+const UNITS_AT_ONCE: u64 = 256;
 
 pub struct EndTransactions(pub Arc<Core>);
 
@@ -112,11 +114,8 @@ async fn end_later(core: &Core, bytes: &Bytes, decision: Decision) -> Result<Res
             Attempt::NoRoom(_) => core.env.clock.sleep(POOL_PAUSE).await,
         }
     };
-    core.store.turn_end();
-    match core.store.promise().reached(end).await {
-        Ok(()) => Ok(Response::success()),
-        Err(failed) => Err(refused(&AppendError::Closed { reason: failed.reason })),
-    }
+    core.store.kept(LogOffset(end)).await.map_err(|error| refused(&error))?;
+    Ok(Response::success())
 }
 
 fn attempt(core: &Core, bytes: &Bytes, decision: Decision) -> Result<Attempt, Refused> {
@@ -188,8 +187,9 @@ fn decide(
         *is_delivered = is_in_log(core, half).map_err(Undecided::Io)?;
     }
     if decision == Decision::Commit && !*is_delivered {
-        let message = half::committed(half).ok_or(Undecided::Nowhere)?;
-        core.store.put(&message).map_err(Undecided::Append)?;
+        let properties = half::shown_properties(&half.message);
+        let message = half::committed(half, &properties).ok_or(Undecided::Nowhere)?;
+        core.store.put_again(&message).map_err(Undecided::Append)?;
         *is_delivered = true;
     }
     if plant!(OpMessageLost) {
@@ -199,11 +199,11 @@ fn decide(
     core.store.put(&op.borrow()).map(|appended| appended.end).map_err(Undecided::Append)
 }
 
-/// Whether the transaction's committed message is in the log: by its unique key, and by the half that it says it is of.
+/// Whether the transaction's committed message is in the log: it says which half it is of.
 pub fn is_in_log(core: &Core, half: &Record<'_>) -> io::Result<bool> {
-    let Some((topic, _)) = half::destination(half) else { return Ok(false) };
+    let Some((topic, queue_id)) = half::destination(half) else { return Ok(false) };
     let root = half::root_of(half);
-    any_of_key(core, half, topic, |found| {
+    any_behind(core, half, topic, queue_id, |found| {
         if found.message.sys_flag & sys_flag::TRANSACTION_MASK != sys_flag::TRANSACTION_COMMIT {
             return Ok(false);
         }
@@ -215,29 +215,49 @@ pub fn is_in_log(core: &Core, half: &Record<'_>) -> io::Result<bool> {
 /// Whether the transaction stands among those that were asked about too often or for too long.
 fn was_given_up(core: &Core, half: &Record<'_>) -> io::Result<bool> {
     let root = half::root_of(half).to_string();
-    any_of_key(core, half, CHECK_MAX_TOPIC, |found| {
+    any_behind(core, half, CHECK_MAX_TOPIC, 0, |found| {
         Ok(properties::get(found.message.properties, name::PREPARED_QUEUE_OFFSET) == Some(root.as_str()))
     })
 }
 
-fn any_of_key(
+/// Whether a message of the queue that came after the half is the one: of those with its unique key or, if it has none or
+/// there is no index of messages (messageIndexEnable), of all.
+fn any_behind(
     core: &Core,
     half: &Record<'_>,
     topic: &str,
+    queue_id: u32,
     is_it: impl Fn(&Record<'_>) -> io::Result<bool>,
 ) -> io::Result<bool> {
-    let Some(key) = properties::get(half.message.properties, name::UNIQUE_KEY) else { return Ok(false) };
-    let queried = core.store.query(topic, key, SAME_KEY_MAX, 0, i64::MAX)?;
-    for bytes in &queried.records {
-        if let Scan::Record(found) = record::scan(bytes, false)
-            && found.message.topic == topic
-            && properties::get(found.message.properties, name::UNIQUE_KEY) == Some(key)
-            && is_it(&found)?
-        {
-            return Ok(true);
+    let check = |bytes: &[u8]| match record::scan(bytes, false) {
+        Scan::Record(found) if found.message.topic == topic => is_it(&found),
+        _ => Ok(false),
+    };
+    let key = properties::get(half.message.properties, name::UNIQUE_KEY);
+    if let Some(key) = key.filter(|_| core.store.index().is_some()) {
+        for bytes in &core.store.query(topic, key, SAME_KEY_MAX, 0, i64::MAX)?.records {
+            if check(bytes)? {
+                return Ok(true);
+            }
+        }
+        return Ok(false);
+    }
+    let Some(queue) = core.store.queues().find(topic, queue_id) else { return Ok(false) };
+    let mut at = queue.search(|unit| Ok(unit.offset > half.log_offset))?;
+    loop {
+        let units = queue.units(at, UNITS_AT_ONCE)?;
+        if units.is_empty() {
+            return Ok(false);
+        }
+        at = at + units.len() as u64;
+        for unit in units {
+            if let Some(bytes) = core.store.record_at(unit.offset)?
+                && check(&bytes)?
+            {
+                return Ok(true);
+            }
         }
     }
-    Ok(false)
 }
 
 fn unreadable(error: io::Error) -> Refused {
@@ -247,18 +267,12 @@ fn unreadable(error: io::Error) -> Refused {
 /// EndTransactionProcessor.sendFinalMessage's texts.
 fn refused(error: &AppendError) -> Refused {
     match error {
-        AppendError::BodyTooLarge { .. }
-        | AppendError::PropertiesTooLarge { .. }
-        | AppendError::TopicLength { .. }
-        | AppendError::PropertiesNotText
-        | AppendError::RecordTooLarge { .. } => {
+        error if error.is_of_message() => {
             let remark = "The message is illegal, maybe msg body or properties length not matched. msg body length \
                           limit 128k, msg properties length limit 32k.";
             Refused::new(response::MESSAGE_ILLEGAL, remark)
         }
-        AppendError::Allocate(_) | AppendError::Closed { .. } | AppendError::DiskFull { .. } => {
-            Refused::new(response::SERVICE_NOT_AVAILABLE, format!("Service not available now: {error}"))
-        }
         AppendError::SegmentFull | AppendError::PoolExhausted => Refused::system("Create mapped file failed."),
+        error => Refused::new(response::SERVICE_NOT_AVAILABLE, format!("Service not available now: {error}")),
     }
 }

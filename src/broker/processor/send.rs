@@ -427,11 +427,7 @@ impl Send {
             Refused::new(response::SERVICE_NOT_AVAILABLE, format!("service not available now: {reason}"))
         };
         match error {
-            AppendError::BodyTooLarge { .. }
-            | AppendError::PropertiesTooLarge { .. }
-            | AppendError::TopicLength { .. }
-            | AppendError::PropertiesNotText
-            | AppendError::RecordTooLarge { .. } => self.illegal(),
+            error if error.is_of_message() => self.illegal(),
             AppendError::Allocate(error @ AllocateError::NoSpace { .. }) => unavailable(error),
             AppendError::Allocate(_) | AppendError::SegmentFull => {
                 Refused::system("create mapped file failed, server is busy or broken.")
@@ -441,7 +437,7 @@ impl Send {
                 Refused::new(response::SYSTEM_BUSY, remark)
             }
             AppendError::DiskFull { reason } => Refused::new(response::SERVICE_NOT_AVAILABLE, reason.to_string()),
-            AppendError::Closed { reason } => unavailable(reason),
+            error => unavailable(error),
         }
     }
 }

@@ -96,7 +96,7 @@ impl ConsumerSendBack {
             ..record.message
         };
         if core.topics.is_durable(&topic) {
-            match core.store.put(&message) {
+            match core.store.put_again(&message) {
                 // Stored with WAIT=false, and yet the consumer moves past the message once it is told: it must last.
                 Ok(appended) => return Ok(Answer::Kept(appended.end.0, Response::success())),
                 Err(AppendError::SegmentFull | AppendError::PoolExhausted) => {}
@@ -114,8 +114,9 @@ impl ConsumerSendBack {
             if let Err(failed) = core.topics.durable(&topic).await {
                 return Some(Refused::system(failed).into_response());
             }
-            Some(match core.store.put_kept(&message.borrow()).await {
-                Ok(_) => Response::success(),
+            let kept = async { core.store.kept(core.store.put_again_waiting(&message.borrow()).await?.end).await };
+            Some(match kept.await {
+                Ok(()) => Response::success(),
                 Err(error) => refused(&error).into_response(),
             })
         }))
@@ -126,13 +127,10 @@ impl ConsumerSendBack {
 fn refused(error: &AppendError) -> Refused {
     let status = match error {
         AppendError::PropertiesTooLarge { .. } => "PROPERTIES_SIZE_EXCEEDED",
-        AppendError::BodyTooLarge { .. }
-        | AppendError::TopicLength { .. }
-        | AppendError::PropertiesNotText
-        | AppendError::RecordTooLarge { .. } => "MESSAGE_ILLEGAL",
+        error if error.is_of_message() => "MESSAGE_ILLEGAL",
         AppendError::Allocate(_) | AppendError::SegmentFull => "CREATE_MAPEDFILE_FAILED",
         AppendError::PoolExhausted => "OS_PAGECACHE_BUSY",
-        AppendError::DiskFull { .. } | AppendError::Closed { .. } => "SERVICE_NOT_AVAILABLE",
+        _ => "SERVICE_NOT_AVAILABLE",
     };
     Refused::system(format!("{status}: {error}"))
 }
