@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn what_becomes_of_a_half_is_what_4_9_7_makes_of_it() {
         let half = stored(HALF, 0);
-        let committed = committed(&half).unwrap();
+        let committed = committed(&half, half.message.properties).unwrap();
         assert_eq!((committed.topic, committed.queue_id, committed.prepared_offset), ("CapTopic", 1, 938));
         assert_eq!((committed.sys_flag, committed.flag, committed.properties), (9, 3, HALF.as_bytes()));
         let op = op(QueueOffset(0), half.message.store_host, 5);
