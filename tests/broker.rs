@@ -1,5 +1,4 @@
-//! A broker as a whole, over real sockets: beside another one in the same process, beside name servers, in front of a disk
-//! that is slow.
+//! A broker as a whole, over real sockets: beside another one in the same process, beside name servers.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -8,24 +7,15 @@
 mod world;
 
 use std::{
-    io,
     net::SocketAddr,
-    ops::Range,
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use keelmq::{
     broker::{self, Broker, address_server, config::Config},
-    env::{
-        BoxFuture, Env,
-        storage::{Entry, File, Held, LockError, Open, Space, Storage, SyncFailed},
-    },
+    env::Env,
     namesrv::{NameServer, NamesrvConfig},
     os,
     protocol::{
@@ -310,131 +300,4 @@ async fn a_broker_without_name_servers_asks_the_address_server() {
     assert_eq!(broker.core().config().namesrv_addr, [names.address.to_string()]);
     broker.shutdown(Duration::from_secs(1)).await;
     names.end().await;
-}
-
-/// Files of the commit log whose writes do not come back while `stuck`.
-struct Slow {
-    inner: Arc<dyn Storage>,
-    stuck: Arc<AtomicBool>,
-}
-
-struct SlowFile {
-    inner: Arc<dyn File>,
-    stuck: Arc<AtomicBool>,
-}
-
-impl File for SlowFile {
-    fn len(&self) -> u64 {
-        self.inner.len()
-    }
-
-    fn write(&self, at: u64, parts: &[&[u8]]) -> io::Result<()> {
-        while self.stuck.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.inner.write(at, parts)
-    }
-
-    fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
-        self.inner.read(range)
-    }
-
-    fn zero(&self, range: Range<u64>) -> io::Result<()> {
-        self.inner.zero(range)
-    }
-
-    fn reserve(&self, range: Range<u64>) -> io::Result<()> {
-        self.inner.reserve(range)
-    }
-
-    fn start_write_back(&self, range: Range<u64>) {
-        self.inner.start_write_back(range);
-    }
-
-    fn sync(&self) -> BoxFuture<'_, Result<(), SyncFailed>> {
-        self.inner.sync()
-    }
-}
-
-impl Storage for Slow {
-    fn list(&self, directory: &Path) -> io::Result<Vec<Entry>> {
-        self.inner.list(directory)
-    }
-
-    fn exists(&self, path: &Path) -> bool {
-        self.inner.exists(path)
-    }
-
-    fn create_dir_all(&self, directory: &Path) -> io::Result<()> {
-        self.inner.create_dir_all(directory)
-    }
-
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
-        let inner = self.inner.open(path, how)?;
-        let of_log = path.parent().and_then(Path::file_name) == Some("commitlog".as_ref());
-        Ok(if of_log { Arc::new(SlowFile { inner, stuck: self.stuck.clone() }) } else { inner })
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.inner.read(path)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove(path)
-    }
-
-    fn remove_dir_all(&self, directory: &Path) -> io::Result<()> {
-        self.inner.remove_dir_all(directory)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-
-    fn sync_dir(&self, directory: &Path) -> BoxFuture<'static, Result<(), SyncFailed>> {
-        self.inner.sync_dir(directory)
-    }
-
-    fn replace(&self, path: &Path, content: Vec<u8>) -> BoxFuture<'static, io::Result<()>> {
-        self.inner.replace(path, content)
-    }
-
-    fn lock(&self, path: &Path, content: &str) -> Result<Box<dyn Held>, LockError> {
-        self.inner.lock(path, content)
-    }
-
-    fn space(&self, path: &Path) -> io::Result<Space> {
-        self.inner.space(path)
-    }
-}
-
-/// While the page cache does not take what is written, sends are refused with code 2, on which clients try elsewhere;
-/// everything else is served, and so are sends once it takes it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_busy_page_cache_refuses_sends() {
-    let folder: PathBuf = tempfile::tempdir().unwrap().keep();
-    let (env, stuck) = (real(), Arc::<AtomicBool>::default());
-    let storage = Arc::new(Slow { inner: env.storage.clone(), stuck: stuck.clone() });
-    let broker = start(Env { storage, ..env }, &folder, |config| {
-        config.os_page_cache_busy_timeout_ms = 100;
-        config.sync_flush_timeout_ms = 60_000;
-    })
-    .await;
-    let (mut first, mut second) = (Peer::connect(broker.address()).await, Peer::connect(broker.address()).await);
-    assert_eq!(send(&mut first, "Busy", b"1").await.code, 0);
-    stuck.store(true, Ordering::SeqCst);
-    // Nobody answers this one yet.
-    first.send(&request(code::SEND_MESSAGE_V2, 7, &send_fields("Busy"), b"2")).await;
-    until("a write takes too long", async || broker.core().store.writing_for() > Duration::from_millis(200)).await;
-    let refused = send(&mut second, "Busy", b"3").await;
-    let said = "[REJECTREQUEST]system busy, start flow control for a while";
-    assert_eq!((refused.code, refused.remark.as_str()), (2, said));
-    let served = ask(&mut second, code::GET_MIN_OFFSET, &[("topic", "Busy"), ("queueId", "0")], b"").await;
-    assert_eq!(served.code, 0);
-    stuck.store(false, Ordering::SeqCst);
-    let stored = first.answer().await;
-    assert_eq!((stored.opaque, stored.code), (7, 0), "{stored:?}");
-    assert_eq!(send(&mut second, "Busy", b"3").await.fields["queueOffset"], "2");
-    broker.shutdown(Duration::from_secs(1)).await;
-    std::fs::remove_dir_all(folder).unwrap();
 }

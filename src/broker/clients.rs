@@ -54,10 +54,26 @@ pub struct ConsumerGroup {
 
 /// There are too many clients to register one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{clients_max} clients are registered, which is all that clientsMax allows")]
-pub struct TooMany {
-    pub clients_max: usize,
+pub enum TooMany {
+    #[error("{clients_max} producers and consumers are registered, which is all that clientsMax allows")]
+    Clients { clients_max: usize },
+    #[error(
+        "what is registered by producers and consumers takes {bytes} bytes, with this one more than \
+         clientsMemoryMaxBytes={bytes_max}"
+    )]
+    Bytes { bytes: usize, bytes_max: usize },
 }
+
+/// Most of what registered clients may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// A client counts once for each of its groups.
+    pub clients: usize,
+    pub bytes: usize,
+}
+
+/// What a registration takes beside its texts, roughly.
+const REGISTRATION_BYTES: usize = 512;
 
 /// Lines about groups whose members disagree, and what is named in one.
 const SAID_MAX: u32 = 5;
@@ -69,7 +85,7 @@ pub type ToTell = Vec<(String, Vec<Arc<Channel>>)>;
 
 pub struct Clients {
     table: Mutex<Table>,
-    clients_max: usize,
+    bounds: Bounds,
     /// Lines about groups whose members disagree.
     said: RateLimited,
 }
@@ -78,18 +94,25 @@ pub struct Clients {
 struct Table {
     consumers: BTreeMap<String, ConsumerGroup>,
     producers: BTreeMap<String, BTreeMap<u64, Client>>,
-    /// Groups that a channel belongs to, so that its end is cheap: (consumer groups, producer groups).
-    of_channel: BTreeMap<u64, (BTreeSet<String>, BTreeSet<String>)>,
+    /// Groups that a channel belongs to, so that its end is cheap: (consumer groups, producer groups), each with the
+    /// bytes that it takes.
+    of_channel: BTreeMap<u64, (Memberships, Memberships)>,
+    /// Of all channels together.
+    memberships: usize,
+    bytes: usize,
 }
 
+type Memberships = BTreeMap<String, usize>;
+
 impl Clients {
-    pub fn new(clients_max: usize) -> Self {
-        Clients { table: Mutex::default(), clients_max, said: RateLimited::new(SAID_MAX, SAID_WINDOW) }
+    pub fn new(bounds: Bounds) -> Self {
+        Clients { table: Mutex::default(), bounds, said: RateLimited::new(SAID_MAX, SAID_WINDOW) }
     }
 
     pub fn register_producer(&self, group: &str, client: Client) -> Result<(), TooMany> {
         let mut table = self.lock();
-        self.make_place(&mut table, &client)?.1.insert(group.to_owned());
+        let bytes = REGISTRATION_BYTES + group.len() + client.id.len();
+        table.join(&self.bounds, &client, group, bytes, |(_, producers)| producers)?;
         table.producers.entry(group.to_owned()).or_default().insert(client.channel.id(), client);
         Ok(())
     }
@@ -103,7 +126,13 @@ impl Clients {
         parse: impl Fn(&SubscriptionData) -> Result<Arc<Filter>, Arc<FilterError>>,
     ) -> Result<bool, TooMany> {
         let mut table = self.lock();
-        self.make_place(&mut table, &client)?.0.insert(data.group_name.clone());
+        let wants = SubscriptionData::describe(&data.subscription_data_set);
+        // The group's subscriptions and the member's own words.
+        let bytes = REGISTRATION_BYTES * (1 + data.subscription_data_set.len())
+            + data.group_name.len()
+            + client.id.len()
+            + 2 * wants.len();
+        table.join(&self.bounds, &client, &data.group_name, bytes, |(consumers, _)| consumers)?;
         let group = table.consumers.entry(data.group_name.clone()).or_insert_with(|| ConsumerGroup {
             consume_type: data.consume_type,
             model: data.message_model,
@@ -143,7 +172,6 @@ impl Clients {
             }
         }
         let wanted: BTreeSet<&str> = data.subscription_data_set.iter().map(|data| data.topic.as_str()).collect();
-        let wants = SubscriptionData::describe(&data.subscription_data_set);
         if group.wants.get(&client.channel.id()) != Some(&wants) {
             group.wants.insert(client.channel.id(), wants);
             if let Some(line) = group.disagreement(&data.group_name)
@@ -173,7 +201,9 @@ impl Clients {
     /// The channel is gone, and with it all that it was.
     pub fn channel_closed(&self, channel: u64) -> ToTell {
         let mut table = self.lock();
-        let Some((consumers, producers)) = table.of_channel.remove(&channel) else { return ToTell::new() };
+        let Some((consumers, producers)) = table.of_channel.get(&channel) else { return ToTell::new() };
+        let (consumers, producers): (Vec<_>, Vec<_>) =
+            (consumers.keys().cloned().collect(), producers.keys().cloned().collect());
         let mut to_tell = ToTell::new();
         for group in producers {
             table.leave_producers(&group, channel);
@@ -259,18 +289,6 @@ impl Clients {
             .collect()
     }
 
-    fn make_place<'t>(
-        &self,
-        table: &'t mut Table,
-        client: &Client,
-    ) -> Result<&'t mut (BTreeSet<String>, BTreeSet<String>), TooMany> {
-        let channel = client.channel.id();
-        if table.of_channel.len() >= self.clients_max && !table.of_channel.contains_key(&channel) {
-            return Err(TooMany { clients_max: self.clients_max });
-        }
-        Ok(table.of_channel.entry(channel).or_default())
-    }
-
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().expect("nothing panics while it is held")
     }
@@ -307,6 +325,40 @@ impl ConsumerGroup {
 }
 
 impl Table {
+    /// Counts a client of a group, which takes so many bytes.
+    fn join(
+        &mut self,
+        bounds: &Bounds,
+        client: &Client,
+        group: &str,
+        bytes: usize,
+        of: impl Fn(&mut (Memberships, Memberships)) -> &mut Memberships,
+    ) -> Result<(), TooMany> {
+        let groups = self.of_channel.entry(client.channel.id()).or_default();
+        let before = of(groups).get(group).copied();
+        let total = self.bytes - before.unwrap_or(0) + bytes;
+        let refused = if before.is_none() && self.memberships >= bounds.clients {
+            Some(TooMany::Clients { clients_max: bounds.clients })
+        } else if total > bounds.bytes {
+            Some(TooMany::Bytes { bytes: self.bytes, bytes_max: bounds.bytes })
+        } else {
+            None
+        };
+        if let Some(refused) = refused {
+            self.forget_if_empty(client.channel.id());
+            return Err(refused);
+        }
+        of(groups).insert(group.to_owned(), bytes);
+        self.memberships += usize::from(before.is_none());
+        self.bytes = total;
+        Ok(())
+    }
+
+    fn left(&mut self, bytes: Option<usize>) {
+        self.memberships -= usize::from(bytes.is_some());
+        self.bytes -= bytes.unwrap_or(0);
+    }
+
     fn leave_producers(&mut self, group: &str, channel: u64) {
         if let Some(clients) = self.producers.get_mut(group) {
             clients.remove(&channel);
@@ -314,9 +366,8 @@ impl Table {
                 self.producers.remove(group);
             }
         }
-        if let Some((_, producers)) = self.of_channel.get_mut(&channel) {
-            producers.remove(group);
-        }
+        let left = self.of_channel.get_mut(&channel).and_then(|(_, producers)| producers.remove(group));
+        self.left(left);
         self.forget_if_empty(channel);
     }
 
@@ -334,9 +385,8 @@ impl Table {
                 }
             }
         }
-        if let Some((consumers, _)) = self.of_channel.get_mut(&channel) {
-            consumers.remove(name);
-        }
+        let left = self.of_channel.get_mut(&channel).and_then(|(consumers, _)| consumers.remove(name));
+        self.left(left);
         self.forget_if_empty(channel);
     }
 

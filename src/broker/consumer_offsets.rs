@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     env::Storage,
+    model::message::NAME_MAX_BYTES,
     protocol::body::{Body, ConsumerOffsetTable},
     store::config_file::{self, ConfigFile, ConfigWriter, Unreadable},
 };
@@ -43,11 +44,13 @@ struct Offsets {
     resets: BTreeMap<String, BTreeMap<i32, i64>>,
 }
 
-/// There are too many offsets to keep one more.
+/// Why an offset is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the broker keeps {offsets_max} consumer offsets, which is all that consumerOffsetsMax allows")]
-pub struct TooMany {
-    pub offsets_max: usize,
+pub enum NotKept {
+    #[error("the broker keeps {offsets_max} consumer offsets, which is all that consumerOffsetsMax allows")]
+    TooMany { offsets_max: usize },
+    #[error("names of group and topic have {size} bytes together; at most {NAME_MAX_BYTES} are taken")]
+    Names { size: usize },
 }
 
 fn key_of(topic: &str, group: &str) -> String {
@@ -94,21 +97,20 @@ impl ConsumerOffsets {
         Ok(ConsumerOffsets { table, file, offsets_max, changed, resets })
     }
 
-    pub fn commit(&self, topic: &str, group: &str, queue: i32, offset: i64) -> Result<(), TooMany> {
+    pub fn commit(&self, topic: &str, group: &str, queue: i32, offset: i64) -> Result<(), NotKept> {
         let offset = offset + i64::from(plant!(CommittedOneTooFar));
         let mut guard = self.lock();
         let offsets = &mut *guard;
         let key = key_of(topic, group);
         // A group that commits again and again finds its place without a copy of the key.
-        let queues = match offsets.by_topic_and_group.get_mut(&key) {
-            Some(queues) => queues,
-            None => offsets.by_topic_and_group.entry(key).or_default(),
-        };
-        match queues.get_mut(&queue) {
+        match offsets.by_topic_and_group.get_mut(&key).and_then(|queues| queues.get_mut(&queue)) {
             Some(stored) => *stored = offset,
-            None if offsets.count >= self.offsets_max => return Err(TooMany { offsets_max: self.offsets_max }),
+            None if key.len() > NAME_MAX_BYTES => return Err(NotKept::Names { size: key.len() }),
+            None if offsets.count >= self.offsets_max => {
+                return Err(NotKept::TooMany { offsets_max: self.offsets_max });
+            }
             None => {
-                queues.insert(queue, offset);
+                offsets.by_topic_and_group.entry(key).or_default().insert(queue, offset);
                 offsets.count += 1;
             }
         }
@@ -118,7 +120,7 @@ impl ConsumerOffsets {
 
     /// What a consumer commits. Until a pull has told the group of its reset, what it commits is what it had before:
     /// false, and nothing changes.
-    pub fn commit_consumed(&self, topic: &str, group: &str, queue: i32, offset: i64) -> Result<bool, TooMany> {
+    pub fn commit_consumed(&self, topic: &str, group: &str, queue: i32, offset: i64) -> Result<bool, NotKept> {
         if self.resets.load(Ordering::SeqCst) > 0 {
             let offsets = self.lock();
             if offsets.resets.get(&key_of(topic, group)).is_some_and(|queues| queues.contains_key(&queue)) {
@@ -129,7 +131,7 @@ impl ConsumerOffsets {
     }
 
     /// Puts the group somewhere; the next pull of the queue is told (`take_reset`).
-    pub fn reset(&self, topic: &str, group: &str, queue: i32, offset: i64) -> Result<(), TooMany> {
+    pub fn reset(&self, topic: &str, group: &str, queue: i32, offset: i64) -> Result<(), NotKept> {
         self.commit(topic, group, queue, offset)?;
         let mut offsets = self.lock();
         if offsets.resets.entry(key_of(topic, group)).or_default().insert(queue, offset).is_none() {

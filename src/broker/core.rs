@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    clients::{Clients, ToTell},
+    clients::{self, Clients, ToTell},
     config::Config,
     consumer_offsets::ConsumerOffsets,
     delay::Delay,
@@ -93,7 +93,10 @@ impl Core {
             offsets,
             delay,
             transactions,
-            clients: Clients::new(config.clients_max),
+            clients: Clients::new(clients::Bounds {
+                clients: config.clients_max,
+                bytes: config.clients_memory_max_bytes,
+            }),
             locks: QueueLocks::new(config.queue_locks_max, Duration::from_millis(config.queue_lock_life_ms)),
             stats: Arc::new(Stats::new(env.clock.clone(), config.stats_keys_max)),
             hold: Arc::new(Hold::new(config.held_pulls_max)),

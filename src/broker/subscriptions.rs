@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     env::Storage,
+    model::message::NAME_MAX_BYTES,
     protocol::body::{Body, SubscriptionGroupConfig, SubscriptionGroupTable},
     store::config_file::{self, ConfigFile, ConfigWriter, Unreadable},
 };
@@ -27,6 +28,8 @@ const OWNER_GROUP: &str = "CID_ONSAPI_OWNER";
 pub enum GroupError {
     #[error("the broker has {groups_max} groups, which is all that groupsMax allows; delete unused ones or raise it")]
     TooMany { groups_max: usize },
+    #[error("a group's name of {size} bytes; at most {NAME_MAX_BYTES} are taken")]
+    Name { size: usize },
 }
 
 pub struct Subscriptions {
@@ -88,6 +91,9 @@ impl Subscriptions {
         now_ms: i64,
         groups_max: usize,
     ) -> Result<Arc<SubscriptionGroupConfig>, GroupError> {
+        if group.group_name.len() > NAME_MAX_BYTES {
+            return Err(GroupError::Name { size: group.group_name.len() });
+        }
         let mut groups = self.groups.write().expect("nothing panics while it is held");
         if !groups.contains_key(&group.group_name) && groups.len() >= groups_max {
             return Err(GroupError::TooMany { groups_max });

@@ -20,6 +20,8 @@ pub const PROPERTIES_MAX_BYTES: usize = 32_767;
 pub const TOPIC_V1_MAX_BYTES: usize = 127;
 /// Largest topic at all (retry and dead-letter topics).
 pub const TOPIC_MAX_BYTES: usize = 255;
+/// Longest name of a group or client that is kept beyond its request; RocketMQ's clients take groups of up to 255.
+pub const NAME_MAX_BYTES: usize = 1_024;
 
 /// Everything of a record but what the log itself decides: offsets, store timestamp, checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

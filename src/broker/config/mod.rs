@@ -176,7 +176,8 @@ settings! {
         topics_max: usize = 100_000; "topicsMax", count(1, 10_000_000), AtRunTime, "KeelMQ: topics, a further one is refused";
         groups_max: usize = 100_000; "groupsMax", count(1, 10_000_000), AtRunTime, "KeelMQ: consumer groups, a further one is refused";
         queues_per_topic_max: u32 = 1_024; "queuesPerTopicMax", count(1, 65_535), AtRunTime, "KeelMQ: queues of a topic";
-        clients_max: usize = 100_000; "clientsMax", count(1, 10_000_000), AtStart, "KeelMQ: registered producers and consumers";
+        clients_max: usize = 100_000; "clientsMax", count(1, 10_000_000), AtStart, "KeelMQ: registered producers and consumers, a client once for each of its groups";
+        clients_memory_max_bytes: usize = (256 * MIB) as usize; "clientsMemoryMaxBytes", bytes(64 * KIB, 64 * GIB), AtStart, "KeelMQ: what their names and subscriptions may take together";
         queue_locks_max: usize = 1_000_000; "queueLocksMax", count(1, 100_000_000), AtStart, "KeelMQ: queues locked by orderly consumers";
         queue_lock_life_ms: u64 = 60_000; "queueLockLifeMs", ms(1, DAY_MS), AtStart, "KeelMQ: a locked queue is free again when its lock was not renewed for so long";
         consumer_offsets_max: usize = 10_000_000; "consumerOffsetsMax", count(1, 100_000_000), AtStart, "KeelMQ: stored offsets of group, topic and queue";
@@ -326,6 +327,7 @@ impl Config {
             groups_max: 128,
             queues_per_topic_max: 64,
             clients_max: 128,
+            clients_memory_max_bytes: 256 * KIB as usize,
             queue_locks_max: 256,
             consumer_offsets_max: 4_096,
             transactions_pending_max: 256,

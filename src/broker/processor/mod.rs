@@ -13,6 +13,7 @@ pub mod send_back;
 use std::borrow::Cow;
 
 use crate::{
+    model::message::NAME_MAX_BYTES,
     protocol::{
         body::BodyError,
         code::{request, response},
@@ -56,6 +57,15 @@ impl From<BodyError> for Refused {
     fn from(error: BodyError) -> Self {
         Refused::system(error)
     }
+}
+
+/// Names that are kept beyond the request have a bound (`NAME_MAX_BYTES`).
+fn check_name(what: &str, name: &str) -> Result<(), Refused> {
+    if name.len() <= NAME_MAX_BYTES {
+        return Ok(());
+    }
+    let head: String = name.chars().take(32).collect();
+    Err(Refused::system(format!("the {what} {head}... has {} bytes, at most {NAME_MAX_BYTES} are taken", name.len())))
 }
 
 /// A refusal is an answer like any other.

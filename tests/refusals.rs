@@ -1,0 +1,389 @@
+//! What a broker answers when the disk or one of its bounds says no: the code on which clients do the right thing, and
+//! everything goes on once it can.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+#[allow(dead_code)]
+#[path = "remoting/world.rs"]
+mod world;
+
+use std::{
+    io,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use keelmq::{
+    broker::{self, Broker, config::Config},
+    env::{
+        BoxFuture, Env,
+        storage::{Entry, File, Held, LockError, Open, Space, Storage, SyncFailed},
+    },
+    os,
+    protocol::code::request as code,
+};
+use world::{Heard, Peer, request};
+
+fn real() -> Env {
+    os::env(tokio::runtime::Handle::current())
+}
+
+async fn start(env: Env, folder: &Path, change: impl FnOnce(&mut Config)) -> Broker {
+    let mut config = Config::tiny();
+    config.store_path_root_dir = folder.display().to_string();
+    change(&mut config);
+    broker::start(env, config, None).await.unwrap()
+}
+
+async fn ask(peer: &mut Peer, code: i32, fields: &[(&str, &str)], body: &[u8]) -> Heard {
+    peer.send(&request(code, 1, fields, body)).await;
+    loop {
+        let heard = peer.answer().await;
+        // News of a group's members may come first.
+        if heard.code != code::NOTIFY_CONSUMER_IDS_CHANGED {
+            return heard;
+        }
+    }
+}
+
+async fn send(peer: &mut Peer, topic: &str, body: &[u8]) -> Heard {
+    ask(peer, code::SEND_MESSAGE_V2, &send_fields(topic), body).await
+}
+
+fn send_fields(topic: &str) -> [(&str, &str); 8] {
+    [("a", "p"), ("b", topic), ("c", "TBW102"), ("d", "4"), ("e", "0"), ("f", "0"), ("g", "1"), ("h", "0")]
+}
+
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    for _ in 0..2_000 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what} did not happen within 20 s");
+}
+
+/// What goes wrong with the files of the commit log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Fault {
+    Nothing,
+    /// Writes do not come back.
+    WriteStuck,
+    /// A write panics.
+    WritePanics,
+    /// New segments do not come.
+    NewStuck,
+    /// There is no space for a new segment.
+    NewFull,
+    /// A new segment cannot be made for another reason.
+    NewBroken,
+}
+
+#[derive(Clone)]
+struct Switch(Arc<AtomicU8>);
+
+impl Switch {
+    fn is(&self, fault: Fault) -> bool {
+        self.0.load(Ordering::SeqCst) == fault as u8
+    }
+
+    fn set(&self, fault: Fault) {
+        self.0.store(fault as u8, Ordering::SeqCst);
+    }
+
+    fn wait_while(&self, fault: Fault) {
+        while self.is(fault) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+struct Faulty {
+    inner: Arc<dyn Storage>,
+    switch: Switch,
+}
+
+impl Faulty {
+    /// The real world with such a disk.
+    fn env() -> (Env, Switch) {
+        let (env, switch) = (real(), Switch(Arc::default()));
+        let storage = Arc::new(Faulty { inner: env.storage.clone(), switch: switch.clone() });
+        (Env { storage, ..env }, switch)
+    }
+}
+
+struct FaultyFile {
+    inner: Arc<dyn File>,
+    switch: Switch,
+}
+
+impl File for FaultyFile {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn write(&self, at: u64, parts: &[&[u8]]) -> io::Result<()> {
+        self.switch.wait_while(Fault::WriteStuck);
+        assert!(!self.switch.is(Fault::WritePanics), "this write was to panic");
+        self.inner.write(at, parts)
+    }
+
+    fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
+        self.inner.read(range)
+    }
+
+    fn zero(&self, range: Range<u64>) -> io::Result<()> {
+        self.inner.zero(range)
+    }
+
+    fn reserve(&self, range: Range<u64>) -> io::Result<()> {
+        self.inner.reserve(range)
+    }
+
+    fn start_write_back(&self, range: Range<u64>) {
+        self.inner.start_write_back(range);
+    }
+
+    fn sync(&self) -> BoxFuture<'_, Result<(), SyncFailed>> {
+        self.inner.sync()
+    }
+}
+
+impl Storage for Faulty {
+    fn list(&self, directory: &Path) -> io::Result<Vec<Entry>> {
+        self.inner.list(directory)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.inner.exists(path)
+    }
+
+    fn create_dir_all(&self, directory: &Path) -> io::Result<()> {
+        self.inner.create_dir_all(directory)
+    }
+
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        if path.parent().and_then(Path::file_name) != Some("commitlog".as_ref()) {
+            return self.inner.open(path, how);
+        }
+        if let Open::New { .. } = how {
+            self.switch.wait_while(Fault::NewStuck);
+            if self.switch.is(Fault::NewFull) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            if self.switch.is(Fault::NewBroken) {
+                return Err(io::Error::other("the disk said no"));
+            }
+        }
+        let inner = self.inner.open(path, how)?;
+        Ok(Arc::new(FaultyFile { inner, switch: self.switch.clone() }))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.inner.read(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove(path)
+    }
+
+    fn remove_dir_all(&self, directory: &Path) -> io::Result<()> {
+        self.inner.remove_dir_all(directory)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> BoxFuture<'static, Result<(), SyncFailed>> {
+        self.inner.sync_dir(directory)
+    }
+
+    fn replace(&self, path: &Path, content: Vec<u8>) -> BoxFuture<'static, io::Result<()>> {
+        self.inner.replace(path, content)
+    }
+
+    fn lock(&self, path: &Path, content: &str) -> Result<Box<dyn Held>, LockError> {
+        self.inner.lock(path, content)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        self.inner.space(path)
+    }
+}
+
+/// While the page cache does not take what is written, sends are refused with code 2, on which clients try elsewhere;
+/// everything else is served, and so are sends once it takes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_busy_page_cache_refuses_sends() {
+    let folder: PathBuf = tempfile::tempdir().unwrap().keep();
+    let (env, switch) = Faulty::env();
+    let broker = start(env, &folder, |config| {
+        config.os_page_cache_busy_timeout_ms = 100;
+        config.sync_flush_timeout_ms = 60_000;
+    })
+    .await;
+    let (mut first, mut second) = (Peer::connect(broker.address()).await, Peer::connect(broker.address()).await);
+    assert_eq!(send(&mut first, "Busy", b"1").await.code, 0);
+    switch.set(Fault::WriteStuck);
+    // Nobody answers this one yet.
+    first.send(&request(code::SEND_MESSAGE_V2, 7, &send_fields("Busy"), b"2")).await;
+    until("a write takes too long", async || broker.core().store.writing_for() > Duration::from_millis(200)).await;
+    let refused = send(&mut second, "Busy", b"3").await;
+    let said = "[REJECTREQUEST]system busy, start flow control for a while";
+    assert_eq!((refused.code, refused.remark.as_str()), (2, said));
+    let served = ask(&mut second, code::GET_MIN_OFFSET, &[("topic", "Busy"), ("queueId", "0")], b"").await;
+    assert_eq!(served.code, 0);
+    switch.set(Fault::Nothing);
+    let stored = first.answer().await;
+    assert_eq!((stored.opaque, stored.code), (7, 0), "{stored:?}");
+    assert_eq!(send(&mut second, "Busy", b"3").await.fields["queueOffset"], "2");
+    broker.shutdown(Duration::from_secs(1)).await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// A segment that does not come within segmentWaitMaxMs is code 1, no space for it is 14, anything else that the disk says
+/// is 1; pulls are served meanwhile, and the message is taken once there is a segment, at the next place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_segment_that_cannot_be_made_refuses_sends() {
+    for (fault, code, remark) in [
+        (Fault::NewStuck, 1, "create mapped file failed, server is busy or broken."),
+        (Fault::NewFull, 14, "service not available now: no space for segment"),
+        (Fault::NewBroken, 1, "create mapped file failed, server is busy or broken."),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (env, switch) = Faulty::env();
+        let broker = start(env, folder.path(), |config| config.segment_wait_ms_max = 300).await;
+        let mut peer = Peer::connect(broker.address()).await;
+        let body = vec![b'x'; 10 << 10];
+        assert_eq!(send(&mut peer, "Roll", &body).await.code, 0);
+        switch.set(fault);
+        let mut stored = 1;
+        let refused = loop {
+            let begun = Instant::now();
+            let heard = send(&mut peer, "Roll", &body).await;
+            if heard.code != 0 {
+                let waited = begun.elapsed();
+                let bound = Duration::from_millis(300);
+                assert!(fault != Fault::NewStuck || (bound..bound * 10).contains(&waited), "{fault:?}: {waited:?}");
+                break heard;
+            }
+            stored += 1;
+            assert!(stored < 30, "{fault:?}: two segments have no room for it");
+        };
+        assert_eq!((refused.code, refused.remark.starts_with(remark)), (code, true), "{fault:?}: {refused:?}");
+        let served = ask(&mut peer, code::GET_MAX_OFFSET, &[("topic", "Roll"), ("queueId", "0")], b"").await;
+        assert_eq!(served.fields["offset"], stored.to_string(), "{fault:?}");
+        switch.set(Fault::Nothing);
+        let mut taken = String::new();
+        until("a send is taken again", async || {
+            let heard = send(&mut peer, "Roll", &body).await;
+            taken = heard.fields.get("queueOffset").cloned().unwrap_or_default();
+            heard.code == 0
+        })
+        .await;
+        assert_eq!(taken, stored.to_string(), "{fault:?}");
+        broker.shutdown(Duration::from_secs(1)).await;
+    }
+}
+
+/// With the transient pool, sends that find it full are code 2 until it is committed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_exhausted_pool_refuses_sends() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = start(real(), folder.path(), |config| {
+        config.flush_disk_type = broker::config::FlushDiskType::Async;
+        (config.transient_store_pool_enable, config.transient_store_pool_size) = (true, 1);
+        config.commit_interval_commit_log_ms = 2_000;
+    })
+    .await;
+    let mut peer = Peer::connect(broker.address()).await;
+    let body = vec![b'x'; 10 << 10];
+    let mut codes = Vec::new();
+    while codes.len() < 100 && codes.last() != Some(&2) {
+        codes.push(send(&mut peer, "Pool", &body).await.code);
+    }
+    assert!(codes.len() > 4 && codes[..codes.len() - 1].iter().all(|code| *code == 0), "{codes:?}");
+    assert_eq!(codes.last(), Some(&2));
+    until("a send is taken again", async || send(&mut peer, "Pool", &body).await.code == 0).await;
+    broker.shutdown(Duration::from_secs(1)).await;
+}
+
+/// A service that panics is the end of the process, which `died` tells its owner: there is no half-dead broker.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_panic_in_a_service_is_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (env, switch) = Faulty::env();
+    let broker = start(env, folder.path(), |_| ()).await;
+    let mut peer = Peer::connect(broker.address()).await;
+    assert_eq!(send(&mut peer, "Panic", b"1").await.code, 0);
+    assert!(tokio::time::timeout(Duration::from_millis(200), broker.died()).await.is_err(), "all is well");
+    switch.set(Fault::WritePanics);
+    peer.send(&request(code::SEND_MESSAGE_V2, 7, &send_fields("Panic"), b"2")).await;
+    let died = tokio::time::timeout(Duration::from_secs(10), broker.died()).await.expect("it is told");
+    assert!(died.to_string().contains("flush"), "{died}");
+}
+
+/// Groups of one connection were not counted, names not measured: one client could fill the memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_clients_register_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = start(real(), folder.path(), |config| config.groups_max = 10_000).await;
+    let mut peer = Peer::connect(broker.address()).await;
+    let producers = |count: usize| {
+        let groups: Vec<String> = (0..count).map(|number| format!(r#"{{"groupName":"p{number}"}}"#)).collect();
+        format!(r#"{{"clientID":"c","consumerDataSet":[],"producerDataSet":[{}]}}"#, groups.join(","))
+    };
+    let consumer = |group: &str, expression: &str| {
+        format!(
+            r#"{{"clientID":"c","producerDataSet":[],"consumerDataSet":[{{"groupName":"{group}","consumeType":
+            "CONSUME_PASSIVELY","messageModel":"CLUSTERING","consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","unitMode":false,
+            "subscriptionDataSet":[{{"topic":"T","subString":"{expression}","subVersion":1}}]}}]}}"#
+        )
+    };
+    // clientsMax=128
+    assert_eq!(ask(&mut peer, code::HEART_BEAT, &[], producers(128).as_bytes()).await.code, 0);
+    assert_eq!(ask(&mut peer, code::HEART_BEAT, &[], producers(128).as_bytes()).await.code, 0, "they are known");
+    let refused = ask(&mut peer, code::HEART_BEAT, &[], producers(129).as_bytes()).await;
+    assert_eq!((refused.code, refused.remark.contains("clientsMax allows")), (1, true), "{refused:?}");
+    let mut other = Peer::connect(broker.address()).await;
+    let refused = ask(&mut other, code::HEART_BEAT, &[], consumer("g", "*").as_bytes()).await;
+    assert_eq!((refused.code, refused.remark.contains("clientsMax allows")), (1, true), "{refused:?}");
+    // Whoever leaves makes room: a group, a connection.
+    let fields = [("clientID", "c"), ("producerGroup", "p0")];
+    assert_eq!(ask(&mut peer, code::UNREGISTER_CLIENT, &fields, b"").await.code, 0);
+    assert_eq!(ask(&mut other, code::HEART_BEAT, &[], consumer("g", "*").as_bytes()).await.code, 0);
+    drop(peer);
+    until("the others are gone", async || broker.core().clients.all_producers().is_empty()).await;
+    // clientsMemoryMaxBytes=262144
+    let mut outcomes = Vec::new();
+    for number in 0..12 {
+        let text = consumer(&format!("g{number}"), &"tag||".repeat(4_000));
+        let heard = ask(&mut other, code::HEART_BEAT, &[], text.as_bytes()).await;
+        assert!(heard.code == 0 || heard.remark.contains("clientsMemoryMaxBytes=262144"), "{heard:?}");
+        outcomes.push(heard.code);
+    }
+    assert_eq!(outcomes.iter().filter(|code| **code == 0).count(), 6, "{outcomes:?}");
+    // Names.
+    let long = "x".repeat(1_025);
+    let lock = format!(
+        r#"{{"consumerGroup":"g","clientId":"{long}","mqSet":[{{"brokerName":"b","topic":"T","queueId":0}}]}}"#
+    );
+    let offset = [("consumerGroup", long.as_str()), ("topic", "T"), ("queueId", "0"), ("commitOffset", "0")];
+    for (what, heard) in [
+        ("heartbeat", ask(&mut other, code::HEART_BEAT, &[], consumer(&long, "*").as_bytes()).await),
+        ("lock", ask(&mut other, code::LOCK_BATCH_MQ, &[], lock.as_bytes()).await),
+        ("offset", ask(&mut other, code::UPDATE_CONSUMER_OFFSET, &offset, b"").await),
+    ] {
+        assert_eq!((heard.code, heard.remark.contains("at most 1024 are taken")), (1, true), "{what}: {heard:?}");
+    }
+    broker.shutdown(Duration::from_secs(1)).await;
+}
