@@ -23,9 +23,9 @@ import tools
 from world import JavaServers, Keelmq, Process, Server, Trouble, await_registered, end_all, scratch
 
 # In the table's order. A client answers n/a with its reason for what it cannot do.
-MAIN = ["send-sync", "send-async", "send-oneway", "send-batch", "consume-1000", "live", "tags", "unicode-tags", "order", "rebalance",
-        "rebalance-leave", "offsets-restart", "bodies", "body-empty", "unicode", "too-large", "auto-topic", "from-first",
-        "broadcast", "pull", "lite-pull", "offset-queries"]
+MAIN = ["send-sync", "send-async", "send-oneway", "send-batch", "consume-1000", "live", "tags", "unicode-tags", "order",
+        "order-rebalance", "rebalance", "rebalance-leave", "offsets-restart", "bodies", "body-empty", "unicode", "too-large",
+        "auto-topic", "from-first", "broadcast", "pull", "lite-pull", "offset-queries"]
 KINDS = ["retry", "dead-letter", "delay", "transaction-commit", "transaction-rollback", "transaction-check", "sql92",
          "query-key", "query-unique-key", "view-message", "request-reply", "trace", "reset-offset"]
 TIERS = {"main": MAIN, "kinds": KINDS, "all": MAIN + KINDS}

@@ -6,6 +6,7 @@ import java.util.*;
 import java.util.concurrent.*;
 import java.util.concurrent.atomic.AtomicReference;
 import org.apache.rocketmq.client.consumer.*;
+import org.apache.rocketmq.client.consumer.listener.*;
 import org.apache.rocketmq.client.exception.*;
 import org.apache.rocketmq.client.producer.*;
 import org.apache.rocketmq.common.message.*;
@@ -27,6 +28,7 @@ public final class Interop {
         SCENARIOS.put("tags", s -> tags(s, "a", "b", "c"));
         SCENARIOS.put("unicode-tags", s -> tags(s, "标签", "тег", "étiquette"));
         SCENARIOS.put("order", Interop::order);
+        SCENARIOS.put("order-rebalance", Interop::orderRebalance);
         SCENARIOS.put("rebalance", s -> rebalance(s, false));
         SCENARIOS.put("rebalance-leave", s -> rebalance(s, true));
         SCENARIOS.put("offsets-restart", Interop::offsetsRestart);
@@ -227,6 +229,98 @@ public final class Interop {
             Stage.check(i == 0 || queue[key] == message.getQueueId(), "key " + key + " came from two queues");
             next[key]++;
             queue[key] = message.getQueueId();
+        }
+    }
+
+    /** What is known of a queue whose messages are numbered from 0. */
+    static final class Line {
+        int next;
+        Object holder, last;
+    }
+
+    /** Queues go from consumer to consumer while messages flow: never two at a time, never one message ahead of another. */
+    static void orderRebalance(Stage s) throws Exception {
+        DefaultMQProducer producer = s.producer();
+        s.send(producer, s.topic, "first", 0, 1);
+        List<MessageQueue> queues = s.route(producer, s.topic);
+        Map<Integer, Line> lines = new HashMap<>();
+        for (MessageQueue queue : queues) lines.put(queue.getQueueId(), new Line());
+        AtomicReference<String> wrong = new AtomicReference<>();
+        List<DefaultMQPushConsumer> consumers = new ArrayList<>();
+        for (int i = 0; i < 2; i++) consumers.add(numbered(s, lines, wrong, i));
+        AtomicReference<Boolean> flows = new AtomicReference<>(true);
+        AtomicReference<Throwable> failure = new AtomicReference<>();
+        int[] sent = new int[1];
+        Thread sender = new Thread(() -> {
+            try {
+                for (; flows.get(); sent[0]++) {
+                    for (MessageQueue queue : queues) producer.send(new Message(s.topic, Stage.bytes("n/" + sent[0] + "/")), queue);
+                    Thread.sleep(20);
+                }
+            } catch (Exception e) {
+                failure.set(e);
+            }
+        });
+        sender.start();
+        heldBy(lines, wrong, Set.of(0, 1));
+        consumers.add(numbered(s, lines, wrong, 2));
+        heldBy(lines, wrong, Set.of(0, 1, 2));
+        consumers.get(0).shutdown();
+        heldBy(lines, wrong, Set.of(1, 2));
+        flows.set(false);
+        sender.join();
+        if (failure.get() != null) throw new Exception("sending: " + failure.get());
+        for (long end = Stage.now() + 20_000; ; Thread.sleep(50)) {
+            synchronized (lines) {
+                if (lines.values().stream().allMatch(line -> line.next == sent[0])) break;
+                Stage.check(Stage.now() < end, "the last messages did not come");
+            }
+        }
+        Stage.check(wrong.get() == null, wrong.get());
+    }
+
+    static DefaultMQPushConsumer numbered(Stage s, Map<Integer, Line> lines, AtomicReference<String> wrong, Integer me) throws Exception {
+        return s.consumer(s.group("c"), c -> {
+            c.subscribe(s.topic, "*");
+            c.registerMessageListener((MessageListenerOrderly) (batch, context) -> {
+                for (MessageExt message : batch) {
+                    String[] name = Stage.text(message).split("/");
+                    if (!name[0].equals("n")) continue;
+                    int number = Integer.parseInt(name[1]), queue = message.getQueueId();
+                    synchronized (lines) {
+                        Line line = lines.get(queue);
+                        if (line.holder != null) wrong.compareAndSet(null, "queue " + queue + " is with " + line.holder + " and with " + me);
+                        if (number > line.next) wrong.compareAndSet(null, "queue " + queue + ": " + number + " came when " + line.next + " was due");
+                        line.holder = me;
+                    }
+                    try {
+                        Thread.sleep(2);
+                    } catch (InterruptedException e) {
+                        return ConsumeOrderlyStatus.SUSPEND_CURRENT_QUEUE_A_MOMENT;
+                    } finally {
+                        synchronized (lines) { lines.get(queue).holder = null; }
+                    }
+                    synchronized (lines) {
+                        Line line = lines.get(queue);
+                        line.next = Math.max(line.next, number + 1);
+                        line.last = me;
+                    }
+                }
+                return ConsumeOrderlyStatus.SUCCESS;
+            });
+        });
+    }
+
+    /** Waits until the queues are with exactly these consumers. */
+    static void heldBy(Map<Integer, Line> lines, AtomicReference<String> wrong, Set<Integer> expected) throws Exception {
+        for (long end = Stage.now() + 60_000; ; Thread.sleep(50)) {
+            synchronized (lines) {
+                Set<Object> holders = new HashSet<>();
+                for (Line line : lines.values()) holders.add(line.last);
+                if (holders.equals(expected)) break;
+                Stage.check(Stage.now() < end, "after 60 s the queues are with " + holders + " instead of " + expected);
+            }
+            Stage.check(wrong.get() == null, wrong.get());
         }
     }
 
