@@ -1,6 +1,8 @@
 //! What was derived from a log, read from the bytes of its files on its own and held against the log: the consume queues
 //! and the index that a stop in order left behind must be what one pass over the log makes.
-//! Layouts: ConsumeQueue, IndexFile and IndexHeader of Apache RocketMQ 4.9.7.
+//! So must the checkpoint say that all of it is durable.
+//! Layouts: ConsumeQueue, IndexFile, IndexHeader and StoreCheckpoint of Apache RocketMQ 4.9.7; the checkpoint's part from
+//! byte 1,024 on is ours.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +27,7 @@ pub struct Derived {
     pub queues: BTreeMap<(String, u32), QueueFiles>,
     /// By name.
     pub index: BTreeMap<String, Vec<u8>>,
+    pub checkpoint: Vec<u8>,
     pub index_slots: u32,
 }
 
@@ -44,7 +47,25 @@ pub fn difference(
     levels_ms: &[i64],
     is_deleted: impl Fn(&str) -> bool,
 ) -> Option<String> {
-    queues_differ(log, derived, levels_ms, is_deleted).or_else(|| index_differs(log, derived))
+    queues_differ(log, derived, levels_ms, is_deleted)
+        .or_else(|| index_differs(log, derived))
+        .or_else(|| checkpoint_differs(log, &derived.checkpoint))
+}
+
+/// The newer of two copies counts: at 4 its number, at 12 and 20 up to where the log and what is derived are durable.
+fn checkpoint_differs(log: &LogImage, checkpoint: &[u8]) -> Option<String> {
+    let copies = [1_024, 2_048].map(|at| &checkpoint[at..at + 48]);
+    let newest = copies.into_iter().filter(|copy| copy.starts_with(b"KEEL")).max_by_key(|copy| number(&copy[4..12]))?;
+    let found = [number(&newest[12..20]), number(&newest[20..28])];
+    let stamps = [0, 8, 16].map(|at| number(&checkpoint[at..at + 8]) as i64);
+    let last = log.records.last().map_or(0, |record| record.store_timestamp);
+    let is_right = found == [log.end; 2] && stamps == [last; 3];
+    (!is_right).then(|| {
+        format!(
+            "the checkpoint has {found:?} and {stamps:?}, the log ends at {} with a record stored at {last}",
+            log.end
+        )
+    })
 }
 
 /// What a consume queue says of the record's tag; in the schedule topic when it is due.

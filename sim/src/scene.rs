@@ -159,6 +159,7 @@ pub fn read_log(disk: &Disk) -> LogImage {
 fn read_derived(disk: &Disk, index_slots: u32) -> Derived {
     let mut derived = Derived { index_slots, ..Derived::default() };
     let (queues, index) = (Path::new(ROOT).join("consumequeue"), Path::new(ROOT).join("index"));
+    derived.checkpoint = disk.peek(&Path::new(ROOT).join("checkpoint")).expect("the store has one");
     for path in disk.files() {
         let name = path.file_name().expect("a file has a name").to_string_lossy();
         let bytes = || disk.peek(path).expect("it was listed");
