@@ -138,6 +138,14 @@ def parse():
     return arguments
 
 
+def begin_far_out(store):
+    """A store whose log begins at 12 GiB: offsets do not fit 32 bits, for the broker as for the clients."""
+    segment = store / "commitlog" / f"{12 << 30:020}"
+    segment.parent.mkdir(parents=True)
+    with open(segment, "wb") as file:
+        file.truncate(128 << 20)
+
+
 def interrupted(number, _):
     end_all()
     os._exit(128 + number)
@@ -162,6 +170,8 @@ def main():
                 binary = arguments.binary or tools.keelmq()
                 ours = lambda directory: Keelmq(binary, directory)
             directory = scratch("broker")
+            if not arguments.peer:
+                begin_far_out(directory / "store")
             settings = KINDS_SETTINGS if arguments.tier != "main" else []
             addresses = server = ours(directory).standalone(directory / "store", settings)
         await_registered(addresses.namesrv, 1)
