@@ -1,5 +1,7 @@
 """Messages sent back, half messages, queries by key, replies, and later versions' codes."""
 
+import json
+
 from rows.row import Row, await_max, item, place, props, pull, v1, v2, without
 
 
@@ -83,6 +85,51 @@ def kinds():
     yield Row("402: later versions' code", 402, {}, why="5.x's code is served", ours={"code": 0})
     yield Row("18: later versions' list of topics", 18, {}, b'{"topicConfigList":[]}', why="5.x's code is served", ours={"code": 0})
     yield Row("361: lite pull", 361, {**pull("", topic="Pull").fields, "sysFlag": "20"}, why="5.x's lite pull is served", ours={"code": 0, "remark": "FOUND"})
+
+
+def tried_again():
+    """What decides whether a message is tried again, where, and when it is dead: the group, the client's version, its level."""
+    group = lambda name, **more: json.dumps({"groupName": name, "consumeEnable": True, "consumeFromMinEnable": True, "consumeBroadcastEnable": True,
+                                             "retryQueueNums": 1, "retryMaxTimes": 16, "brokerId": 0, "whichBrokerWhenConsumeSlowly": 1, "notifyConsumerIdsChangedEnable": True, **more}).encode()
+    waiting = lambda level, count: await_max("SCHEDULE_TOPIC_XXXX", level - 1, count)
+    yield Row("again: message", 310, v2(b="Again", i=props(("TAGS", "t"), ("UNIQ_KEY", "A1"))), b"again")
+    back = {"offset": place("again: message"), "group": "AgainG", "delayLevel": "16", "originMsgId": "x", "originTopic": "Again", "unitMode": "false"}
+    # From client version 121 on the request says how often.
+    for version, limit in ((120, "0"), (121, "0"), (122, "0"), (121, "1"), (121, "-1")):
+        yield Row(f"again: client {version}, at most {limit}", 36, {**back, "maxReconsumeTimes": limit}, version=version)
+    yield waiting(16, 2)
+    yield await_max("%DLQ%AgainG", 0, 3)
+    for version in (120, 121):
+        yield Row(f"again: producer {version} exhausted", 310, v2(b="%RETRY%AgainG", j="3", l="3"), b"x", version=version)
+    yield await_max("%DLQ%AgainG", 0, 4)
+    # Level 0 is 3 and the times it was tried.
+    yield Row("again: level by the broker", 36, {**back, "group": "AgainZero", "delayLevel": "0"})
+    yield waiting(3, 1)
+    yield Row("again: a group that is never tried again", 200, {}, group("AgainNever", retryQueueNums=0))
+    yield Row("again: never", 36, {**back, "group": "AgainNever"})
+    yield Row("again: never, dead letters", 36, {**back, "group": "AgainNever", "delayLevel": "-1"})
+    yield Row("again: never, producer", 310, v2(b="%RETRY%AgainNever", j="16"), b"x")
+    yield Row("again: a group that is tried once", 200, {}, group("AgainOnce", retryQueueNums=3, retryMaxTimes=1))
+    yield Row("again: once", 36, {**back, "group": "AgainOnce"}, version=100)
+    yield Row("again: once, producer not yet", 310, v2(b="%RETRY%AgainOnce", j="0", e="2"), b"x")
+    yield Row("again: once, producer exhausted", 310, v2(b="%RETRY%AgainOnce", j="1", e="2"), b"x")
+    yield Row("again: once, queue that is not there", 310, v2(b="%RETRY%AgainOnce", j="0", e="3"), b"x")
+    yield await_max("%DLQ%AgainOnce", 0, 1)
+    yield Row("again: disabled group", 200, {}, group("AgainOff", consumeEnable=False))
+    yield Row("again: disabled", 36, {**back, "group": "AgainOff"})
+    # What the broker may do at all.
+    yield Row("again: groups are not made", 25, {}, b"autoCreateSubscriptionGroup=false\n")
+    yield Row("again: unknown group", 36, {**back, "group": "AgainUnknown"})
+    yield Row("again: unknown group, producer", 310, v2(b="%RETRY%AgainUnknown", j="16"), b"x")
+    yield Row("again: groups are made", 25, {}, b"autoCreateSubscriptionGroup=true\n")
+    yield Row("again: the broker may not be written to", 25, {}, b"brokerPermission=4\n")
+    yield Row("again: forbidden", 36, back)
+    yield Row("again: forbidden, producer", 310, v2(b="Again"), b"x")
+    yield Row("again: forbidden, dead letters", 36, {**back, "delayLevel": "-1"})
+    yield Row("again: the broker may not be read", 25, {}, b"brokerPermission=2\n")
+    yield pull("again: forbidden, pull", topic="Again")
+    yield Row("again: all is allowed", 25, {}, b"brokerPermission=6\n")
+    yield Row("again: allowed", 36, {**back, "group": "AgainLast"})
 
 
 def poison():
