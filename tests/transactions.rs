@@ -11,7 +11,7 @@ use std::{path::Path, time::Duration};
 
 use keelmq::{
     broker::{self, Broker, config::Config, half},
-    model::{Message, properties},
+    model::{Message, OffsetMessageId, properties},
     os,
     protocol::code::request as code,
     store::{Appended, Get, GetStatus, record::Record},
@@ -339,6 +339,40 @@ async fn a_producer_is_asked_until_it_knows() {
     let kept = |record: &Record<'_>| properties::get(record.message.properties, "TRAN_PREPARED_QUEUE_OFFSET").is_some();
     assert_eq!(killed.read("orders", 1, kept), [false; 2]);
     killed.stop().await;
+    scene.stop().await;
+}
+
+/// An operator has a half message that was given up asked about again (323), and its producer knows by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_is_asked_about_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut scene = Scene::start(folder.path(), |config| {
+        (config.transaction_check_interval_ms, config.transaction_timeout_ms) = (100, 0);
+        config.transaction_check_max = 1;
+    })
+    .await;
+    scene.half("K1", "").await;
+    for _ in 0..600 {
+        if scene.broker.core().store.max_offset(GIVEN_UP, 0).0 == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let id = |record: &Record<'_>| {
+        OffsetMessageId { store_host: record.message.store_host, offset: record.log_offset }.to_string()
+    };
+    let (given_up, half) = (scene.read(GIVEN_UP, 0, id).remove(0), scene.read(HALF, 0, id).remove(0));
+    for wrong in ["", "x", &half] {
+        let refused = scene.ask(code::RESUME_CHECK_HALF_MESSAGE, &[("msgId", wrong)], b"").await;
+        assert_eq!(refused.code, 1, "{wrong}: {refused:?}");
+    }
+    scene.heartbeat("producer").await;
+    assert_eq!(scene.ask(code::RESUME_CHECK_HALF_MESSAGE, &[("msgId", &given_up)], b"").await.code, 0);
+    let (heard, again) = scene.question().await;
+    let shown = half::records(&heard.body).next().unwrap();
+    assert_eq!(properties::get(shown.message.properties, "TRANSACTION_CHECK_TIMES"), Some("1"));
+    assert_eq!(scene.end(&again, COMMIT).await.code, 0);
+    assert_eq!(scene.bodies("orders", 1), ["K1"]);
     scene.stop().await;
 }
 

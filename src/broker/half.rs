@@ -143,6 +143,19 @@ pub fn given_up(half: &Record<'_>) -> OwnedMessage {
     message
 }
 
+/// One that was given up, as a half message of a new transaction that nobody was asked about.
+pub fn reopened(given_up: &Record<'_>) -> OwnedMessage {
+    let mut text = Properties::parse(given_up.message.properties);
+    text.set(name::TRANSACTION_CHECK_TIMES, "0");
+    text.remove(name::PREPARED_QUEUE_OFFSET);
+    OwnedMessage {
+        topic: HALF_TOPIC.to_owned(),
+        queue_id: QUEUE,
+        properties: text.render().into_bytes(),
+        ..given_up.message.to_owned()
+    }
+}
+
 /// "What became of it?": the half that stands at `place` and `log` of the store, as its producer sent it.
 pub fn question(half: &Message<'_>, place: QueueOffset, log: LogOffset, store_timestamp: i64) -> Option<Call> {
     let queue = properties::get(half.properties, name::REAL_QUEUE_ID)?.parse().ok()?;

@@ -1,5 +1,5 @@
 //! Bodies by rows: quirks of clients, broken batches and registrations, and that nothing panics. Recorded bytes are tested
-//! in `tests/golden.rs`.
+//! in `tests/golden`.
 
 use proptest::prelude::*;
 

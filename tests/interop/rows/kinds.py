@@ -76,6 +76,9 @@ def kinds():
         yield Row(f"{code}: unknown topic", code, of(b=f"Reply{code}", i=props(("REPLY_TO_CLIENT", "nobody"))), b"reply")
         yield Row(f"{code}: blank topic", code, of(b="", i=props(("REPLY_TO_CLIENT", "nobody"))), b"reply")
         yield Row(f"{code}: without fields", code, None, b"reply")
+    named = "what is named and what is wrong with it is said"
+    for name, fields in (("without fields", None), ("no id", {"topic": "Tran"}), ("no such place", {"msgId": "7F00000100002A9F00000000FFFFFFFF"}), ("nonsense", {"msgId": "x"})):
+        yield Row(f"323: {name}", 323, fields, why=named, ours={"code": 1})
     for code in (50, 51, 52, 53, 54):
         yield Row(f"{code}: access lists", code, {}, silent=code in (52, 54), **({"why": "a code is never left unanswered", "ours": {"code": 3}} if code in (52, 54) else {}))
     for code in (60, 61, 370, 400, 401):

@@ -9,6 +9,7 @@ mod offset;
 mod reset;
 mod runtime;
 mod topic;
+mod transaction;
 
 pub(crate) use runtime::earliest_stored;
 
@@ -64,6 +65,7 @@ impl Admin {
             request::QUERY_CONSUME_TIME_SPAN => self.time_spans(asked)?,
             request::QUERY_CORRECTION_OFFSET => self.correction_offsets(asked)?,
             request::CLONE_GROUP_OFFSET => self.clone_offsets(asked)?,
+            request::RESUME_CHECK_HALF_MESSAGE => return self.check_half_again(asked),
             request::QUERY_CONSUME_QUEUE => self.consume_queue(asked)?,
             request::GET_BROKER_RUNTIME_INFO => self.runtime()?,
             request::VIEW_BROKER_STATS_DATA => self.stats(asked)?,
@@ -157,7 +159,6 @@ fn unserved(code: i32) -> Refused {
         }
         request::UPDATE_AND_GET_GROUP_FORBIDDEN => "forbidding a topic to one group is not served yet",
         request::RECALL_MESSAGE => "recalling messages is not served yet",
-        request::RESUME_CHECK_HALF_MESSAGE => "checking a given-up half message again is not served yet",
         _ => "",
     };
     let remark = match (what, code::request::name(code)) {

@@ -1,13 +1,5 @@
-//! Whole stores recorded from Apache RocketMQ: every record is read and written again as it was, queues and index are made
-//! from the log byte for byte, and what waits in a log is done as Java did it.
-
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
-
-#[path = "golden/reading.rs"]
-mod reading;
-#[allow(dead_code)]
-#[path = "remoting/world.rs"]
-mod world;
+//! Whole stores: every record is read and written again as it was, queues and index are made from the log byte for byte,
+//! and what waits in a log is done as Java did it.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -22,8 +14,11 @@ use keelmq::{
         record::{self, Record, Scan},
     },
 };
-use reading::{folder, read, same_record};
-use world::{Peer, request};
+
+use crate::{
+    reading::{folder, read, same_record},
+    world::{Peer, request},
+};
 
 /// Bytes of the recorded stores' one segment.
 const SEGMENT: usize = 64 << 10;

@@ -1,10 +1,4 @@
-//! Bytes recorded from Apache RocketMQ are read, mean what they meant, and are written again as they were.
-//! How they were recorded stands in `golden/README.md`.
-
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
-
-#[path = "golden/reading.rs"]
-mod reading;
+//! Frames, bodies and settings, each on its own.
 
 use keelmq::{
     model::{OffsetMessageId, properties},
@@ -16,7 +10,8 @@ use keelmq::{
         json::Json,
     },
 };
-use reading::{folder, read, same_record};
+
+use crate::reading::{folder, read, same_record};
 
 fn frame_of(name: &str) -> Vec<u8> {
     read(&format!("frames/{name}.bin"))
