@@ -178,6 +178,14 @@ impl Running {
         self.ready(name).rsplit_once(':').expect("host and port").1.parse().unwrap()
     }
 
+    /// What its threads have had of processors.
+    fn processor_ms(&self) -> u64 {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        // One may end in between.
+        let had = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("schedstat")).ok());
+        had.filter_map(|text| text.split(' ').next()?.parse::<u64>().ok()).sum::<u64>() / 1_000_000
+    }
+
     fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
@@ -246,21 +254,22 @@ fn a_store_may_be_named_relative_to_where_one_stands() {
     assert_eq!(running.wait().code(), Some(0));
 }
 
-/// The quickest of some starts: what else runs on the machine is not measured.
+/// Fifty milliseconds of processor, and no waiting. The quickest of some starts: on a busy machine others take their
+/// time between.
 #[test]
-fn on_an_empty_store_it_is_ready_within_50_ms() {
-    let mut quickest = u64::MAX;
+fn on_an_empty_store_it_is_ready_in_50_ms_of_processor() {
+    let mut quickest = (u64::MAX, u64::MAX);
     for _ in 0..50 {
         let directory = tempfile::tempdir().unwrap();
         let began = Instant::now();
         let running = Running::start(directory.path(), &FREE);
-        quickest = quickest.min(began.elapsed().as_millis() as u64);
-        if quickest <= 50 {
+        let waited_ms = began.elapsed().as_millis() as u64;
+        quickest = quickest.min((running.processor_ms(), waited_ms));
+        if quickest.0 <= 50 && waited_ms <= 500 {
             return;
         }
-        drop(running);
     }
-    panic!("the quickest of 50 starts took {quickest} ms from the start of the process to the line `ready`");
+    panic!("the quickest of 50 starts took {quickest:?} ms of processor and in all to the line `ready`");
 }
 
 #[test]
