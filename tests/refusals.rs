@@ -273,7 +273,7 @@ async fn a_segment_that_cannot_be_made_refuses_sends() {
             if heard.code != 0 {
                 let waited = begun.elapsed();
                 let bound = Duration::from_millis(300);
-                assert!(fault != Fault::NewStuck || (bound..bound * 10).contains(&waited), "{fault:?}: {waited:?}");
+                assert!(fault != Fault::NewStuck || (bound..bound * 60).contains(&waited), "{fault:?}: {waited:?}");
                 break heard;
             }
             stored += 1;
