@@ -25,7 +25,7 @@ use keelmq::{
     remoting::{Server, ServerConfig},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use world::{Heard, Peer, request};
+use world::{Peer, ask, send, send_fields, until};
 
 fn real() -> Env {
     os::env(tokio::runtime::Handle::current())
@@ -36,29 +36,6 @@ async fn start(env: Env, folder: &Path, change: impl FnOnce(&mut Config)) -> Bro
     config.store_path_root_dir = folder.display().to_string();
     change(&mut config);
     broker::start(env, config, None).await.unwrap()
-}
-
-async fn ask(peer: &mut Peer, code: i32, fields: &[(&str, &str)], body: &[u8]) -> Heard {
-    peer.send(&request(code, 1, fields, body)).await;
-    peer.answer().await
-}
-
-async fn send(peer: &mut Peer, topic: &str, body: &[u8]) -> Heard {
-    ask(peer, code::SEND_MESSAGE_V2, &send_fields(topic), body).await
-}
-
-fn send_fields(topic: &str) -> [(&str, &str); 8] {
-    [("a", "p"), ("b", topic), ("c", "TBW102"), ("d", "4"), ("e", "0"), ("f", "0"), ("g", "1"), ("h", "0")]
-}
-
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    for _ in 0..2_000 {
-        if condition().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{what} did not happen within 20 s");
 }
 
 /// A table of settings that cannot be read, nor the copy before it, stops the start and is named: without it acknowledged

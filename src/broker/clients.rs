@@ -201,14 +201,14 @@ impl Clients {
     /// The channel is gone, and with it all that it was.
     pub fn channel_closed(&self, channel: u64) -> ToTell {
         let mut table = self.lock();
-        let Some((consumers, producers)) = table.of_channel.get(&channel) else { return ToTell::new() };
-        let (consumers, producers): (Vec<_>, Vec<_>) =
-            (consumers.keys().cloned().collect(), producers.keys().cloned().collect());
+        let Some((consumers, producers)) = table.of_channel.remove(&channel) else { return ToTell::new() };
         let mut to_tell = ToTell::new();
-        for group in producers {
+        for (group, bytes) in producers {
+            table.left(Some(bytes));
             table.leave_producers(&group, channel);
         }
-        for group in consumers {
+        for (group, bytes) in consumers {
+            table.left(Some(bytes));
             table.leave_consumers(&group, channel, &mut to_tell);
         }
         to_tell

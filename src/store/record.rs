@@ -143,6 +143,12 @@ pub fn peek(bytes: &[u8]) -> Option<(u32, u32)> {
     Some((word(0), word(4)))
 }
 
+/// Whether a record of `size` bytes with `left` to its segment's end stands where nobody could have closed the segment
+/// behind it: it reaches to the end, or leaves room for a filler.
+pub fn leaves_no_filler(size: u32, left: u64) -> bool {
+    (1..FILLER_MIN).contains(&left.saturating_sub(size.into()))
+}
+
 /// Where the record that begins with `head` says that it stands; `None` if it is no record.
 pub fn peek_log_offset(head: &[u8]) -> Option<LogOffset> {
     peek(head).filter(|(size, _)| u64::from(*size) >= RECORD_MIN)?;

@@ -218,10 +218,7 @@ pub fn replay(
                         reason = "a record without all of its properties";
                         break 'log;
                     }
-                    // Whoever went on behind it could not close the segment.
-                    Scan::Record(record)
-                        if (1..FILLER_MIN).contains(&(segment.end() - at).saturating_sub(record.size.into())) =>
-                    {
+                    Scan::Record(record) if record::leaves_no_filler(record.size, segment.end() - at) => {
                         reason = "a record that leaves no room for a filler";
                         break 'log;
                     }

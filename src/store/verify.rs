@@ -346,6 +346,9 @@ impl<'s> Walk<'s> {
             while at < until {
                 let rest = &bytes[(at - from) as usize..];
                 match record::scan(rest, self.check_crc) {
+                    Scan::Record(record) if record::leaves_no_filler(record.size, end - at) => {
+                        return Ok(End::Damaged(at, "a record that leaves no room for a filler".to_owned()));
+                    }
                     Scan::Record(record) if record.log_offset == at => {
                         self.record(&record, piece, report)?;
                         at = at + u64::from(record.size);

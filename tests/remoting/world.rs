@@ -15,7 +15,10 @@ use keelmq::{
     env::Env,
     model::Watermark,
     os,
-    protocol::command::{Response, Serialization, decode},
+    protocol::{
+        code::request as request_code,
+        command::{Response, Serialization, decode},
+    },
     remoting::{Answer, Channel, Lane, Processor, Promise, Request, Router, Server, ServerConfig},
 };
 use tokio::{
@@ -255,4 +258,35 @@ impl Peer {
         let heard = self.answer().await;
         assert_eq!((heard.code, heard.opaque), (0, i32::MAX), "{heard:?}");
     }
+}
+
+/// Asks and waits for the answer.
+pub async fn ask(peer: &mut Peer, code: i32, fields: &[(&str, &str)], body: &[u8]) -> Heard {
+    peer.send(&request(code, 1, fields, body)).await;
+    loop {
+        let heard = peer.answer().await;
+        // News of a group's members may come first.
+        if heard.code != request_code::NOTIFY_CONSUMER_IDS_CHANGED {
+            return heard;
+        }
+    }
+}
+
+pub async fn send(peer: &mut Peer, topic: &str, body: &[u8]) -> Heard {
+    ask(peer, request_code::SEND_MESSAGE_V2, &send_fields(topic), body).await
+}
+
+/// SEND_V2 to queue 0 of a topic.
+pub fn send_fields(topic: &str) -> [(&str, &str); 8] {
+    [("a", "p"), ("b", topic), ("c", "TBW102"), ("d", "4"), ("e", "0"), ("f", "0"), ("g", "1"), ("h", "0")]
+}
+
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    for _ in 0..2_000 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what} did not happen within 20 s");
 }

@@ -22,7 +22,7 @@ use crate::{
     remoting::{Answer, Processor, Request},
 };
 
-use super::{Refused, answer, check_name, not_supported};
+use super::{Refused, answer, check_kept_name, not_supported};
 
 pub struct ClientManage(pub Arc<Core>);
 
@@ -54,10 +54,10 @@ impl ClientManage {
             }
             None => return Err(Refused::system("the heartbeat does not say whose it is: clientID is missing")),
         };
-        check_name("client id", &id)?;
+        check_kept_name("client id", &id)?;
         let consumers = data.consumer_data_set.iter().map(|group| &group.group_name);
         for group in consumers.chain(data.producer_data_set.iter().map(|group| &group.group_name)) {
-            check_name("group", group)?;
+            check_kept_name("group", group)?;
         }
         let client = clients::Client {
             id,
@@ -156,11 +156,11 @@ impl ClientManage {
             Vec::new()
         } else {
             let (group, client) = asker(&wanted)?;
-            check_name("group", group)?;
-            check_name("client id", client)?;
+            check_kept_name("group", group)?;
+            check_kept_name("client id", client)?;
             for queue in &wanted.mq_set {
-                check_name("topic", &queue.topic)?;
-                check_name("broker name", &queue.broker_name)?;
+                check_kept_name("topic", &queue.topic)?;
+                check_kept_name("broker name", &queue.broker_name)?;
             }
             self.0.locks.lock(group, client, &wanted.mq_set, now)
         };

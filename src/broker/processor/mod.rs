@@ -60,7 +60,7 @@ impl From<BodyError> for Refused {
 }
 
 /// Names that are kept beyond the request have a bound (`NAME_MAX_BYTES`).
-fn check_name(what: &str, name: &str) -> Result<(), Refused> {
+fn check_kept_name(what: &str, name: &str) -> Result<(), Refused> {
     if name.len() <= NAME_MAX_BYTES {
         return Ok(());
     }
