@@ -1,7 +1,7 @@
 //! The rules of every kind of message but the plain one, as an oracle that reads the log: what was delayed comes in time
 //! and in order, a half is delivered if and only if it was committed, what failed is tried again and then a dead letter.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use keelmq::model::OffsetMessageId;
 
@@ -62,6 +62,12 @@ pub struct Kinds {
     pub check_max: u32,
     /// The broker's clock went back: nothing can be said about what is early.
     pub clock_went_back: bool,
+    /// It was set ahead: what is delayed may come sooner than the world's time says.
+    pub clock_jumped_ahead: bool,
+    /// Its readings may be older by that.
+    pub clock_tick: Duration,
+    /// How often a reply came to the client that asked.
+    pub replies: BTreeMap<u64, u64>,
     /// The broker crashed or ended so often.
     pub ends: u64,
     /// In the log as last read: given up, delayed and delivered, dead, tried again.
@@ -70,6 +76,13 @@ pub struct Kinds {
     pub commits: Commits,
     /// Acknowledged to a consumer that sent them back: (group, message, how often it was tried then).
     pub sent_back: BTreeMap<(String, u64, i32), u64>,
+}
+
+impl Kinds {
+    /// How long a message of this level waits; of a level beyond the last, as one of the last.
+    fn delay_ms(&self, level: usize) -> i64 {
+        self.levels_ms.get(level.min(self.levels_ms.len()).wrapping_sub(1)).copied().unwrap_or(0)
+    }
 }
 
 /// Topics with this prefix are deleted and made again: their queues begin anew, and a crash may derive some of what was
@@ -215,10 +228,19 @@ impl Model {
         }
     }
 
+    /// Of a delayed message that a consumer gets at `now`: by the world's time, which no clock that is set back changes.
+    pub fn is_too_soon(&self, id: u64, now: Duration) -> Option<String> {
+        let attempt = &self.attempts[&id];
+        let Kind::Delayed(level) = attempt.kind else { return None };
+        let delay = Duration::from_millis(self.kinds.delay_ms(level as usize) as u64);
+        let waited = now.saturating_sub(attempt.sent);
+        // Its clock may be a little fast, or tick coarsely.
+        let is_soon = !self.kinds.clock_jumped_ahead && waited + delay / 8 + self.kinds.clock_tick < delay;
+        is_soon.then(|| format!("a consumer got message {id} of level {level} {waited:?} after it was sent"))
+    }
+
     fn is_early(&self, stored: &Found, delivered: &Found, level: usize) -> bool {
-        let levels = &self.kinds.levels_ms;
-        let delay = levels.get(level.min(levels.len()).wrapping_sub(1)).copied().unwrap_or(0);
-        !self.kinds.clock_went_back && delivered.store_timestamp < stored.store_timestamp + delay
+        !self.kinds.clock_went_back && delivered.store_timestamp < stored.store_timestamp + self.kinds.delay_ms(level)
     }
 
     fn check_delayed(&self, id: u64, level: u32, traces: &Traces<'_>, wrong: &mut Vec<(&'static str, String)>) {

@@ -1,7 +1,7 @@
 //! What was attempted, what was acknowledged, and what must therefore be found: the oracle of every run. Plain
 //! bookkeeping; it is told what happened and says what is wrong.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use crate::{
     dice::Dice,
@@ -38,6 +38,9 @@ pub const LOCKED: &str = "10 no two members of a group hold one queue";
 pub const LIVE: &str = "13 when faults end, everything works again";
 pub const PANIC: &str = "14 nothing panics";
 
+/// When a message was born, unless somebody says otherwise: long ago.
+pub const BORN_MS: i64 = 1_700_000_000_000;
+
 /// What an acknowledgement promises in this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
@@ -72,6 +75,10 @@ pub struct Attempt {
     pub queue_id: u32,
     pub kind: Kind,
     pub body_len: usize,
+    /// As it says itself.
+    pub born_ms: i64,
+    /// When it was sent, in the world's time.
+    pub sent: Duration,
     /// What was sent with it: every record that stems from it says the same.
     pub properties: String,
     /// The boot that may have taken it; `None` while it is not on its way yet.
@@ -188,6 +195,8 @@ impl Model {
             queue_id,
             kind,
             body_len,
+            born_ms: BORN_MS,
+            sent: Duration::ZERO,
             properties: properties(id),
             word: Word::default(),
             boot,
@@ -198,6 +207,12 @@ impl Model {
         };
         self.attempts.insert(id, attempt);
         id
+    }
+
+    /// It goes on its way.
+    pub fn sent(&mut self, id: u64, born_ms: i64, now: Duration) {
+        let attempt = self.get_mut(id);
+        (attempt.born_ms, attempt.sent) = (born_ms, now);
     }
 
     /// The number of the next attempt.
@@ -247,13 +262,15 @@ impl Model {
     }
 
     /// A consumer got this record.
-    pub fn consumed(&mut self, record: &Found) -> Option<u64> {
+    pub fn consumed(&mut self, record: &Found, now: Duration) -> Option<u64> {
         // Without SYNC_FLUSH an answer of before the crash may arrive after it.
         let (id, role) = self.known(record, "a consumer got", self.promise == Promise::Disk)?;
         if role == Role::First {
             self.get_mut(id).seen = true;
             let attempt = self.attempts[&id].clone();
             self.keep(id, &attempt, record.queue_offset);
+        } else if let Some(text) = self.is_too_soon(id, now) {
+            self.violation(TIMED, text);
         } else if self.attempts[&id].kind == Kind::Half && !self.attempts[&id].word.commit_asked {
             self.violation(TIMED, format!("a consumer got message {id}, whose commit nobody has asked for"));
         }
@@ -273,6 +290,7 @@ impl Model {
         let role = if is_home { Role::First } else { Role::Copy };
         let same = record.body == body_of(id, attempt.body_len)
             && record.flag == id as i32
+            && record.born_timestamp == attempt.born_ms
             && (is_home || kinds::may_be_copy(attempt, record))
             && kinds::properties_kept(&attempt.properties, record);
         if !same {
@@ -461,7 +479,7 @@ mod tests {
             queue_offset,
             flag: id as i32,
             sys_flag: 0,
-            born_timestamp: 0,
+            born_timestamp: BORN_MS,
             store_timestamp: 0,
             reconsume_times: 0,
             body: body_of(id, 10),

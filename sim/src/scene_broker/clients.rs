@@ -42,7 +42,15 @@ pub(super) fn properties_of(id: u64, kind: Kind, group: &str) -> String {
         Kind::Delayed(level) => text += &format!("DELAY\u{1}{level}\u{2}"),
         Kind::Half => text += &format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{group}\u{2}"),
     }
+    if kind == Kind::Half && is_immune(id) {
+        text += &format!("CHECK_IMMUNITY_TIME_IN_SECONDS\u{1}{IMMUNITY_S}\u{2}");
+    }
     text
+}
+
+/// Whether the half is asked about later than others.
+pub(super) fn is_immune(id: u64) -> bool {
+    id % 4 == 1
 }
 
 /// Where messages of one send go.
@@ -58,7 +66,7 @@ pub(super) fn send_call(
     dice: &mut Dice,
     to: Whereto<'_>,
     id: u64,
-    kind: Kind,
+    (kind, born_ms): (Kind, i64),
     properties: &str,
     body: Vec<u8>,
 ) -> Call {
@@ -69,7 +77,7 @@ pub(super) fn send_call(
         default_topic_queue_nums: QUEUES as i32,
         queue_id: to.queue_id as i32,
         sys_flag: if kind == Kind::Half { 4 } else { 0 },
-        born_timestamp: 1_700_000_000_000,
+        born_timestamp: born_ms,
         flag: id as i32,
         properties: Some(properties),
         reconsume_times: Some(0),
@@ -104,8 +112,11 @@ pub(super) async fn send_kinds(
     for (kind, len) in what {
         let id = lock(&run.model)
             .attempt_kind(*kind, to.topic, to.queue_id, *len, Some(boot), |id| properties_of(id, *kind, to.group));
+        // Halves are of now, or older than any time-out, as their producer's clock says.
+        let born_ms = if *kind == Kind::Half && dice.coin() { run.broker.clock.wall_ms() } else { BORN_MS };
+        lock(&run.model).sent(id, born_ms, env.clock.monotonic());
         let properties = properties_of(id, *kind, to.group);
-        calls.push(send_call(dice, to, id, *kind, &properties, body_of(id, *len)));
+        calls.push(send_call(dice, to, id, (*kind, born_ms), &properties, body_of(id, *len)));
         ids.push(id);
     }
     let limit = Duration::from_millis(dice.within(300, 3_000));
@@ -181,7 +192,7 @@ async fn send_batch(
         default_topic_queue_nums: QUEUES as i32,
         queue_id: to.queue_id as i32,
         sys_flag: 0,
-        born_timestamp: 1_700_000_000_000,
+        born_timestamp: BORN_MS,
         flag: 0,
         properties: None,
         reconsume_times: Some(0),
@@ -495,6 +506,7 @@ pub(super) fn pulled(
         response::SUCCESS => {
             let mut rest = &answer.body[..];
             let (mut expect, mut messages) = (offset as u64, Vec::new());
+            let now = run.clients.clock.time.now();
             let mut model = lock(&run.model);
             let mut groups = lock(&run.groups);
             let group = groups.get_mut(group).expect("put there at the start");
@@ -520,7 +532,7 @@ pub(super) fn pulled(
                     );
                 }
                 expect = record.queue_offset + 1;
-                if let Some(id) = model.consumed(&record) {
+                if let Some(id) = model.consumed(&record, now) {
                     if !members::wants(filter, id) {
                         let text = format!("{topic}: message {id} came through a filter that does not want it");
                         model.violation(CONSUMED, text);

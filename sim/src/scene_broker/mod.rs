@@ -25,7 +25,7 @@ use keelmq::{
         self,
         config::{Config, FlushDiskType},
     },
-    env::Env,
+    env::{Clock, Env},
     model::OffsetMessageId,
     namesrv::{NameServer, config::NamesrvConfig},
     protocol::{
@@ -54,7 +54,8 @@ use crate::{
     kinds::{self, Kind},
     log_image::{self, Found},
     model::{
-        ANSWERED, CONSUMED, LIVE, LOCKED, Model, NOT_DURABLE, PANIC, Place, Promise, RECOVERY, body_of, id_of, key_of,
+        ANSWERED, BORN_MS, CONSUMED, LIVE, LOCKED, Model, NOT_DURABLE, PANIC, Place, Promise, RECOVERY, body_of, id_of,
+        key_of,
     },
     plan::Plan,
     scene::{self, Outcome, lock},
@@ -82,8 +83,10 @@ const WAIT: Duration = Duration::from_secs(3);
 /// Delays of the levels, short ones. Retries begin with the third.
 const LEVELS_S: [i64; 6] = [1, 2, 1, 1, 2, 1];
 const LEVELS: u64 = LEVELS_S.len() as u64;
-/// How often producers are asked about a half message.
+/// How often producers are asked about a half message, how old it must be, and how old some must be that say so.
 const CHECK_MAX: u32 = 3;
+const CHECK_AFTER_MS: u64 = 1_000;
+const IMMUNITY_S: u64 = 3;
 /// Pull flags: commit this offset, the request carries a subscription, wait for an arrival.
 const COMMIT: i32 = 1;
 const SUSPEND: i32 = 2;
@@ -152,6 +155,7 @@ pub async fn run(plan: Plan, trace: Trace) -> Outcome {
     model.kinds.levels_ms = LEVELS_S.iter().map(|seconds| seconds * 1_000).collect();
     model.kinds.retry_max = plan.get("retry_max", 2) as i32;
     model.kinds.check_max = CHECK_MAX;
+    model.kinds.clock_tick = Duration::from_millis(plan.get("clock.tick_ms", 1));
     model.kinds.commits.interval = Duration::from_millis(plan.get("flush_offsets_ms", 5_000));
     let run = Arc::new(Run {
         model: Mutex::new(model),
@@ -223,7 +227,9 @@ impl Driver {
                 "clock" => {
                     let jump = fault.value as i64 - 3_600_000;
                     broker.clock.change(|wall| wall.jump_ms += jump);
-                    lock(&self.run.model).kinds.clock_went_back |= jump < 0;
+                    let mut model = lock(&self.run.model);
+                    model.kinds.clock_went_back |= jump < 0;
+                    model.kinds.clock_jumped_ahead |= jump > 0;
                     self.run.trace.sometimes(if jump < 0 { "clock: went back" } else { "clock: jumped ahead" });
                 }
                 "sync fails" => lock(&broker.disk).faults.sync_fails = 1_000_000,
@@ -411,6 +417,7 @@ fn broker_config(plan: &Plan) -> Config {
     config.register_name_server_period_ms = REGISTER_MS;
     config.message_delay_level = LEVELS_S.map(|seconds| format!("{seconds}s")).join(" ");
     config.transaction_check_max = CHECK_MAX;
+    config.transaction_timeout_ms = CHECK_AFTER_MS;
     config.flush_delay_offset_interval_ms = plan.get("flush_delay_offset_ms", 1_000);
     config.flush_consumer_offset_interval_ms = plan.get("flush_offsets_ms", 5_000);
     config.queue_lock_life_ms = locks::LIFE.as_millis() as u64;

@@ -50,6 +50,14 @@ fn arrived(run: &Run, index: usize, pushed: &crate::wire_client::Pushed) {
     if !is_right {
         model.violation(ANSWERED, format!("{} got a reply that is none of its own: {properties:?}", client_id(index)));
     }
+    let times = id.map_or(0, |id| {
+        let times = model.kinds.replies.entry(id).or_default();
+        *times += 1;
+        *times
+    });
+    if times > 1 {
+        model.violation(ANSWERED, format!("{} got one reply {times} times", client_id(index)));
+    }
     run.trace.sometimes("reply: arrived");
 }
 
@@ -72,7 +80,7 @@ pub(super) async fn reply(env: &Env, run: &Arc<Run>, index: usize) {
             let text =
                 |id| format!("{}REPLY_TO_CLIENT\u{1}{}\u{2}", properties_of(id, Kind::Plain, "R"), client_id(index));
             let id = lock(&run.model).attempt_kind(Kind::Plain, REPLY_TOPIC, 0, len, Some(boot), text);
-            let mut call = clients::send_call(&mut dice, to, id, Kind::Plain, &text(id), body_of(id, len));
+            let mut call = clients::send_call(&mut dice, to, id, (Kind::Plain, BORN_MS), &text(id), body_of(id, len));
             call.code = match call.code {
                 request::SEND_MESSAGE => request::SEND_REPLY_MESSAGE,
                 _ => request::SEND_REPLY_MESSAGE_V2,

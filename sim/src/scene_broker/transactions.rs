@@ -3,7 +3,10 @@
 
 use keelmq::protocol::header::EndTransaction;
 
-use super::{clients::producer_heartbeat, *};
+use super::{
+    clients::{is_immune, producer_heartbeat},
+    *,
+};
 use crate::{kinds::Decision, model::TIMED, wire_client::Pushed};
 
 /// What becomes of a message, by its number.
@@ -94,7 +97,7 @@ async fn say(
 }
 
 /// What the broker asks: one of ours, as it was sent.
-fn asked(run: &Run, pushed: &Pushed) -> Option<Half> {
+fn asked(run: &Run, group: &str, pushed: &Pushed) -> Option<Half> {
     let (log_offset, queue_offset) = (pushed.number("commitLogOffset")?, pushed.number("tranStateTableOffset")?);
     let id = pushed.fields.get("msgId").and_then(|key| id_of(key));
     let mut model = lock(&run.model);
@@ -103,11 +106,20 @@ fn asked(run: &Run, pushed: &Pushed) -> Option<Half> {
         (Some(id), Ok(record)) if record.property("UNIQ_KEY").and_then(id_of) == Some(id) => {
             let attempt = model.attempts.get_mut(&id)?;
             attempt.word.questions += 1;
-            let word = attempt.word;
+            let (word, born_ms) = (attempt.word, attempt.born_ms);
             let is_ours = attempt.topic == record.topic && record.body == body_of(id, attempt.body_len);
             if !is_ours || attempt.kind != Kind::Half {
                 let text = format!("the broker asks about message {id} as {} #{}", record.topic, record.queue_offset);
                 model.violation(TIMED, text);
+            }
+            if record.property("PGROUP") != Some(group) {
+                model.violation(TIMED, format!("producer group {group} is asked about message {id} of another"));
+            }
+            // What its clock says now, unless that was set back in between.
+            let age_ms = run.broker.clock.wall_ms() - born_ms;
+            let least_ms = if is_immune(id) { IMMUNITY_S * 1_000 } else { CHECK_AFTER_MS } as i64;
+            if age_ms < least_ms && !model.kinds.clock_went_back {
+                model.violation(TIMED, format!("the broker asks about message {id}, which is {age_ms} ms old"));
             }
             let lasts = model.promise == Promise::Disk && word.decided.is_some();
             if lasts && log_offset as u64 >= word.decided_end {
@@ -169,7 +181,7 @@ async fn connected(
             if pushed.code != request::CHECK_TRANSACTION_STATE {
                 continue;
             }
-            let Some(half) = asked(run, &pushed) else { continue };
+            let Some(half) = asked(run, &group, &pushed) else { continue };
             run.note("asked", "", half.id, half.log_offset as u64);
             run.trace.sometimes("transaction: the producer was asked");
             // In half of the cases the question gets lost, or the answer.

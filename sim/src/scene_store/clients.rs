@@ -125,7 +125,7 @@ fn message<'a>(topic: &'a str, queue_id: u32, id: u64, body: &'a [u8], propertie
         queue_id,
         flag: id as i32,
         sys_flag: 0,
-        born_timestamp: 1_700_000_000_000,
+        born_timestamp: crate::model::BORN_MS,
         born_host: host,
         store_host: host,
         reconsume_times: 0,
@@ -228,7 +228,7 @@ pub(super) async fn consume(env: &Env, run: &Arc<Run>, store: &Arc<MessageStore>
                         );
                         lock(&run.model).violation(CONSUMED, text);
                     }
-                    lock(&run.model).consumed(record);
+                    lock(&run.model).consumed(record, Duration::ZERO);
                 }
                 if records.is_empty() && run.retires() && after as u64 > next {
                     next = after as u64;
