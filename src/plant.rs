@@ -45,6 +45,12 @@ plants! {
     CheckpointAheadOfLog,
     /// The checkpoint calls derived what was dispatched.
     CheckpointAheadOfQueues,
+    /// Both parts of the checkpoint are synced together: a tear may leave neither slot believable.
+    CheckpointSyncedAtOnce,
+    /// Damage in what was durable is taken for a torn tail and cut off.
+    DamageCutOff,
+    /// Units that are missing from a queue, though its message is in the log, are not noticed at a start.
+    QueueLackIgnored,
     /// Consumers see what is not synced yet.
     ShownBeforeFlushed,
     /// After recovery a queue goes on with its last offset instead of the next.

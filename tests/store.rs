@@ -520,3 +520,72 @@ async fn the_first_message_of_version_2_is_said() {
     assert_eq!(said.matches("A 4.x broker can no longer take this store over").count(), 1, "{said}");
     store.shutdown(Duration::from_secs(5)).await;
 }
+
+/// A start found a consume queue without its middle file and removed, without a word, the files in front of it; one
+/// without its last file gave that file's offsets out a second time. A consume queue holds nothing that the log has not:
+/// it is made anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_lost_a_file_is_made_anew() {
+    const MESSAGES: u64 = 64 * 4 + 10;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), |_| ()).await;
+    for number in 0..MESSAGES {
+        for queue_id in [0, 1] {
+            store.put_kept(&message("topic", queue_id, &number.to_be_bytes())).await.unwrap();
+        }
+    }
+    store.shutdown(Duration::from_secs(5)).await;
+    drop(store);
+    let whole: Vec<Vec<u8>> = (0..MESSAGES).map(|number| number.to_be_bytes().to_vec()).collect();
+    let name = |file: u64| format!("consumequeue/topic/0/{:020}", file * 64 * 20);
+    type Harm<'a> = (&'a str, &'a dyn Fn(&Path));
+    let remove = |file: u64| move |root: &Path| std::fs::remove_file(root.join(name(file))).unwrap();
+    let cut = |file: u64, len: u64| {
+        move |root: &Path| {
+            std::fs::File::options().write(true).open(root.join(name(file))).unwrap().set_len(len).unwrap()
+        }
+    };
+    let (first, middle, last) = (remove(0), remove(2), remove(4));
+    let (short, shorter) = (cut(2, 700), cut(4, 20));
+    let all = |root: &Path| std::fs::remove_dir_all(root.join("consumequeue")).unwrap();
+    let harms: [Harm<'_>; 6] = [
+        ("first", &first),
+        ("middle", &middle),
+        ("last", &last),
+        ("short", &short),
+        ("last short", &shorter),
+        ("all", &all),
+    ];
+    for (what, harm) in harms {
+        let harmed = tempfile::tempdir().unwrap();
+        copy(folder.path(), harmed.path());
+        harm(harmed.path());
+        // Killed while it is made anew, it is made anew again.
+        let (mut config, mut killed) = (StoreConfig::tiny(harmed.path()), 0);
+        config.upkeep_interval_ms = 3_600_000;
+        for round in 0..2 {
+            let again = MessageStore::open(&env(), config.clone()).await.unwrap();
+            assert!(again.recovered().rebuilt || round == 1, "{what}");
+            killed += again.recovered().records;
+            for queue_id in [0, 1] {
+                assert_eq!(bodies(&again, "topic", queue_id), whole, "{what}, queue {queue_id}");
+            }
+            assert_eq!(again.max_offset("topic", 0).0, MESSAGES, "{what}");
+            let image = tempfile::tempdir().unwrap();
+            copy(harmed.path(), image.path());
+            again.shutdown(Duration::from_secs(5)).await;
+            drop(again);
+            if round == 0 {
+                std::fs::remove_dir_all(harmed.path()).unwrap();
+                copy(image.path(), harmed.path());
+            }
+        }
+        assert_eq!(killed, 4 * MESSAGES, "{what}: all of the log is read twice");
+        // What is whole again is believed.
+        let again = MessageStore::open(&env(), config).await.unwrap();
+        assert!(!again.recovered().rebuilt && again.recovered().clean, "{what}");
+        let next = again.put_kept(&message("topic", 0, b"next")).await.unwrap();
+        assert_eq!(next.queue_offset.0, MESSAGES, "{what}");
+        again.shutdown(Duration::from_secs(5)).await;
+    }
+}

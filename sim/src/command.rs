@@ -76,7 +76,10 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         return plants::replant(arguments.threads);
     }
     if let Some(name) = &arguments.plant {
-        return plants::plant(name, arguments.threads);
+        return match arguments.seed {
+            Some(seed) => plants::show(name, seed, arguments.trace),
+            None => plants::plant(name, arguments.threads),
+        };
     }
     let scene = match arguments.scene.as_str() {
         "store" => Scene::Store,

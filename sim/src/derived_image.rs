@@ -68,6 +68,31 @@ fn checkpoint_differs(log: &LogImage, checkpoint: &[u8]) -> Option<String> {
     })
 }
 
+/// What the checkpoint vouches for: log offsets.
+#[derive(Clone, Copy, Debug)]
+pub struct Vouched {
+    pub flushed: u64,
+    pub derived: u64,
+    pub check_from: u64,
+}
+
+/// Of the copies that are whole and agree with byte 0 the newer one.
+pub fn vouched(checkpoint: &[u8]) -> Option<Vouched> {
+    // A power cut may leave nothing of a file but its name.
+    if checkpoint.len() < 4_096 {
+        return None;
+    }
+    let copies = [1_024, 2_048].map(|at| &checkpoint[at..at + 48]);
+    let is_good = |copy: &&[u8]| {
+        copy.starts_with(b"KEEL")
+            && number(&copy[44..]) == u64::from(crc32fast::hash(&copy[..44]))
+            && copy[36..44] == checkpoint[..8]
+    };
+    let newest = copies.into_iter().filter(is_good).max_by_key(|copy| number(&copy[4..12]))?;
+    let [flushed, derived, check_from] = [12, 20, 28].map(|at| number(&newest[at..at + 8]));
+    Some(Vouched { flushed, derived, check_from })
+}
+
 /// What a consume queue says of the record's tag; in the schedule topic when it is due.
 fn tags_code(record: &Found, levels_ms: &[i64]) -> i64 {
     let level = record.property("DELAY").and_then(|level| level.parse::<usize>().ok()).unwrap_or(0);

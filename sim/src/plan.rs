@@ -235,7 +235,13 @@ impl Plan {
                 }
                 _ => {}
             }
-            let kind = *dice.pick(&["kill", "power", "power", "kill and power", "stop"]);
+            let is_store = self.scene == Scene::Store;
+            let kind = match dice.below(20) {
+                0 if is_store => "rot",
+                1 if is_store => "lose",
+                2 if is_store => "tear",
+                _ => *dice.pick(&["kill", "power", "power", "kill and power", "stop"]),
+            };
             push(after, kind, dice.log_within(100, 300_000));
         }
     }

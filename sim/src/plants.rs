@@ -146,6 +146,20 @@ pub fn plant(name: &str, threads: usize) -> Result<bool, String> {
     Ok(all_found)
 }
 
+/// Runs one seed with a bug and prints what it finds.
+pub fn show(name: &str, seed: u64, trace: bool) -> Result<bool, String> {
+    let bug =
+        Bug::all().into_iter().find(|bug| bug.name() == name).ok_or_else(|| format!("--plant {name}: no such bug"))?;
+    let plan = Plan::draw(seed, bug.scene());
+    let outcome = batch::run_planted(&plan, trace, Some(bug));
+    if outcome.violations.is_empty() {
+        println!("seed {seed} does not find {name}");
+        return Ok(true);
+    }
+    print!("{}", batch::report(&plan, &outcome, None));
+    Ok(false)
+}
+
 fn say(bug: Bug, found: Option<Find>) {
     let scene = if bug.scene() == Scene::Store { "store" } else { "broker" };
     match found {

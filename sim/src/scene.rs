@@ -11,10 +11,10 @@ use keelmq::store::{FlushMode, StoreConfig, retention::Policy};
 
 use crate::{
     clock::Wall,
-    derived_image::{self, Derived},
+    derived_image::{self, Derived, Vouched},
     disk::{self, Disk, storage::SharedDisk},
     log_image::{self, LogImage},
-    model::{DERIVED, Model, PANIC, Promise, Violation},
+    model::{DAMAGE, DERIVED, Model, PANIC, Promise, Violation},
     network,
     plan::Plan,
     run,
@@ -175,10 +175,18 @@ fn read_derived(disk: &Disk, index_slots: u32) -> Derived {
     derived
 }
 
+/// What the store's checkpoint vouches for, if it has one.
+pub fn vouched(disk: &Disk) -> Option<Vouched> {
+    derived_image::vouched(&disk.peek(&Path::new(ROOT).join("checkpoint")).ok()?)
+}
+
 /// A store that says it was stopped in order has queues and an index that one pass over its log would make.
 pub fn check_derived(model: &Mutex<Model>, trace: &Trace, disk: &SharedDisk, is_deleted: impl Fn(&str) -> bool) {
     let disk = lock(disk);
     let log = read_log(&disk);
+    if !log.records.is_empty() && vouched(&disk).is_none() {
+        lock(model).violation(DAMAGE, "the checkpoint no longer says up to where the log was durable");
+    }
     if log.records.is_empty() || disk.files().any(|path| *path == Path::new(ROOT).join("abort")) {
         return;
     }

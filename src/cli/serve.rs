@@ -226,10 +226,11 @@ fn recovered(broker: &Broker) -> String {
         return "nothing: the store is new".to_owned();
     }
     format!(
-        "{} of log after {}, {} records read again{}",
+        "{} of log after {}, {} records read again{}{}",
         size(held),
         if found.clean { "a clean stop" } else { "a stop that was not clean" },
         found.records,
-        if found.wiped { ", a torn end removed" } else { "" }
+        if found.wiped { ", a torn end removed" } else { "" },
+        if found.rebuilt { ", consume queues and index made anew" } else { "" }
     )
 }

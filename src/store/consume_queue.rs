@@ -16,7 +16,7 @@ use super::{
     segment::{name_of, offset_of},
 };
 use crate::{
-    env::{File, SyncFailed},
+    env::{File, Open, SyncFailed, storage::Entry},
     model::{LogOffset, QueueOffset},
 };
 
@@ -127,15 +127,19 @@ impl ConsumeQueue {
         known: LogOffset,
         log_min: LogOffset,
         is_of_log: IsOfLog<'_>,
-    ) -> io::Result<Arc<Self>> {
+    ) -> Result<Arc<Self>, OpenQueueError> {
         let queue = Self::new(root, topic, id, files);
         {
             let mut state = queue.lock();
             let per_file = queue.units_per_file();
+            let below = |unit: Unit| unit.size > 0 && (!unit.is_message() || unit.offset < known);
+            // A unit that was durable, of a message that the log has.
+            let counts =
+                |unit: Unit| unit.is_message() && below(unit) && unit.offset >= log_min && !plant!(QueueLackIgnored);
             for entry in queue.files.storage().list(&queue.directory)? {
                 let Some(position) = offset_of(&entry.name) else { continue };
                 if !position.is_multiple_of(queue.files.file_bytes()) {
-                    return Err(io::Error::new(
+                    return Err(OpenQueueError::Io(io::Error::new(
                         io::ErrorKind::InvalidData,
                         format!(
                             "{}/{} does not begin at a multiple of mappedFileSizeConsumeQueue={}; was the store written \
@@ -144,12 +148,20 @@ impl ConsumeQueue {
                             entry.name,
                             queue.files.file_bytes()
                         ),
-                    ));
+                    )));
+                }
+                // A file whose creation was cut is short, but then no sync made any of its units durable.
+                if entry.len < queue.files.file_bytes() && queue.first_of_short(&entry)?.is_some_and(counts) {
+                    return Err(queue.lacks(format!(
+                        "{} has {} bytes and not {}",
+                        entry.name,
+                        entry.len,
+                        queue.files.file_bytes()
+                    )));
                 }
                 state.existing.insert(position / UNIT_BYTES, ());
             }
             let mut starts: Vec<u64> = state.existing.keys().copied().collect();
-            let below = |unit: Unit| unit.size > 0 && (!unit.is_message() || unit.offset < known);
             // The last file whose first unit is known to be good holds the end.
             let mut file = 0;
             for (index, start) in starts.iter().enumerate() {
@@ -160,6 +172,19 @@ impl ConsumeQueue {
             // What stands before a hole was let go: a power cut brought the name back.
             let is_hole = |index: &usize| starts[index - 1] + per_file != starts[*index];
             let gone = (1..=file).rev().find(is_hole).unwrap_or(0);
+            for hole in (1..=gone).filter(is_hole) {
+                let before = starts[hole - 1] + per_file;
+                if counts(queue.read_written(before - 1)?) {
+                    return Err(queue.lacks(format!("the file {} is missing", queue.name_of(before))));
+                }
+            }
+            if let Some(start) = starts.get(gone)
+                && (log_min.0, gone) == (0, 0)
+                && *start > 0
+                && counts(queue.read_written(*start)?)
+            {
+                return Err(queue.lacks(format!("the file {} is missing", queue.name_of(0))));
+            }
             for start in starts.drain(..gone) {
                 queue.forget(&mut state, start)?;
             }
@@ -459,7 +484,24 @@ impl ConsumeQueue {
 
     /// The file that holds unit `at`.
     fn path_of(&self, at: u64) -> PathBuf {
-        self.directory.join(name_of(at / self.units_per_file() * self.files.file_bytes()))
+        self.directory.join(self.name_of(at))
+    }
+
+    fn name_of(&self, at: u64) -> String {
+        name_of(at / self.units_per_file() * self.files.file_bytes())
+    }
+
+    /// The first unit of a file that is not as long as it should be, and stays so.
+    fn first_of_short(&self, entry: &Entry) -> io::Result<Option<Unit>> {
+        if entry.len < UNIT_BYTES {
+            return Ok(None);
+        }
+        let file = self.files.storage().open(&self.directory.join(&entry.name), Open::ReadOnly)?;
+        Ok(file.read_cold(0..UNIT_BYTES)?.first_chunk().map(Unit::decode))
+    }
+
+    fn lacks(&self, what: String) -> OpenQueueError {
+        OpenQueueError::Lacks(format!("{}: {what}", self.directory.display()))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -471,6 +513,16 @@ impl State {
     fn max(&self) -> u64 {
         self.written + self.tail.len() as u64
     }
+}
+
+/// Why a queue cannot be opened as it stands.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenQueueError {
+    /// Units that were durable are not there, though the log has their messages: the queue must be made anew.
+    #[error("{0}")]
+    Lacks(String),
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
 
 /// Why a queue could not be made durable.

@@ -40,7 +40,7 @@ use std::{
 use self::{
     checkpoint::{Checkpoint, CheckpointFile, Known},
     commit_log::CommitLog,
-    consume_queue::ConsumeQueue,
+    consume_queue::{ConsumeQueue, OpenQueueError},
     flush::Flush,
     index::{Index, Trust},
     index_file::Shape,
@@ -95,8 +95,9 @@ impl MessageStore {
         let storage = &env.storage;
         foreign::check(&**storage, &config.root)?;
         let root = config.root.as_path();
-        let (queue_root, index_root) = (root.join("consumequeue"), root.join("index"));
-        for directory in [root, &config.commit_log, &queue_root, &index_root] {
+        let queue_root = root.join("consumequeue");
+        let had_queues = storage.exists(&queue_root);
+        for directory in [root, &config.commit_log, &queue_root, &root.join("index")] {
             make_directory(&**storage, directory).await?;
         }
         // Before anything is read or changed.
@@ -104,27 +105,26 @@ impl MessageStore {
         let abort = root.join("abort");
         let clean = plant!(UncleanStopIgnored) || !storage.exists(&abort);
         mark_running(&**storage, &abort, env.host.pid).await?;
-        let (mut checkpoint_file, checkpoint) = CheckpointFile::open(&**storage, &root.join("checkpoint")).await?;
+        let (mut checkpoint_file, mut checkpoint) = CheckpointFile::open(&**storage, &root.join("checkpoint")).await?;
         let (segments, dropped) = recovery::load_segments(&**storage, &config)?;
         check_size(&config, segments.size())?;
-        let begin = recovery::begin(&segments, &checkpoint, clean)?;
+        let mut begin = recovery::begin(&segments, &checkpoint, clean)?;
         let log_begin = segments.first().map_or(begin, |first| first.base);
-        let files = QueueFiles::new(storage.clone(), config.queue_file_bytes, config.queue_files_open_max);
-        let is_of_log = |queue: &ConsumeQueue, at, unit| recovery::is_unit_of(&segments, queue, at, unit);
-        let queues = Queues::open(&queue_root, files, begin, log_begin, &is_of_log)
-            .map_err(OpenError::io("cannot open the consume queues of", &queue_root))?;
-        let index = open_index(env, &config, &index_root, clean, &checkpoint, begin)?;
-        let dispatcher = Dispatcher {
-            queues: queues.clone(),
-            index: index.clone(),
-            delay_levels_ms: config.delay_levels_ms.clone(),
+        let derived = match had_queues || begin == log_begin {
+            true => derive(env, &config, &segments, &checkpoint, begin, clean),
+            false => Err(OpenError::QueueLacks(format!("{} is missing", queue_root.display()))),
         };
-        let mut recovered = Recovered { clean, log_begin, ..Recovered::default() };
-        let (end, last_store_timestamp) =
-            recovery::replay(&segments, &checkpoint, begin, &config, &dispatcher, &mut recovered)?;
-        if let Some(index) = index.as_ref().filter(|_| !plant!(IndexAheadOfLog)) {
-            index.truncate(end).map_err(OpenError::io("cannot cut the index of", &index_root))?;
-        }
+        let Derived { dispatcher, mut recovered, end, last_store_timestamp } = match derived {
+            Err(OpenError::QueueLacks(what)) => {
+                tracing::warn!("{what}: consume queues and index are made anew from the log, all of which is read");
+                checkpoint_file.forget_derived(&mut checkpoint, log_begin).await?;
+                begin = log_begin;
+                let derived = derive(env, &config, &segments, &checkpoint, begin, false)?;
+                Derived { recovered: Recovered { clean, rebuilt: true, ..derived.recovered }, ..derived }
+            }
+            derived => derived?,
+        };
+        let queues = dispatcher.queues.clone();
         let wipe = !clean || dropped || checkpoint.known.is_none_or(|known| known.flushed != end);
         let rewrite = checkpoint.known.map_or(begin, |known| known.flushed);
         let segments = recovery::settle(&**storage, &segments, begin, end, rewrite, wipe).await?;
@@ -425,21 +425,22 @@ impl MessageStore {
         self.retainer.follow()
     }
 
-    /// Removes the queues of topics for which `is_known` is false; the names of those removed.
-    pub fn remove_unused_topics(&self, is_known: impl Fn(&str) -> bool) -> std::io::Result<Vec<String>> {
+    /// Removes the queues of topics for which `is_known` is false, durably; the names of those removed.
+    pub async fn remove_unused_topics(&self, is_known: impl Fn(&str) -> bool) -> std::io::Result<Vec<String>> {
         let mut unused: Vec<String> = self.queues.all().iter().map(|queue| queue.topic.to_string()).collect();
         unused.dedup();
         unused.retain(|topic| topic != reput::SCHEDULE_TOPIC && !is_known(topic));
         for topic in &unused {
-            self.remove_topic(topic)?;
+            self.remove_topic(topic).await?;
         }
         Ok(unused)
     }
 
-    /// Removes a topic's queues; its records stay in the log until retention takes them.
-    pub fn remove_topic(&self, topic: &str) -> std::io::Result<()> {
+    /// Removes a topic's queues, durably; its records stay in the log until retention takes them.
+    pub async fn remove_topic(&self, topic: &str) -> std::io::Result<()> {
         self.log.forget_topic(topic);
-        self.queues.remove(topic)
+        self.queues.remove(topic)?;
+        self.queues.sync_names().await.map_err(std::io::Error::other)
     }
 
     /// Completes when a service panicked: the process must end, there is no half-dead broker.
@@ -494,6 +495,43 @@ fn start(
         spawner.service("retention", retainer.clone().run(stopping)),
     ];
     Services { upkeep: (stop_upkeep, spawner.service("upkeep", upkeep.run(upkeep_stopping))), others, tasks }
+}
+
+/// What is derived from the log, up to the end that was found.
+struct Derived {
+    dispatcher: Dispatcher,
+    recovered: Recovered,
+    end: LogOffset,
+    /// Of the last record.
+    last_store_timestamp: i64,
+}
+
+/// Opens queues and index, believing what is below `begin`, and completes them from the log.
+fn derive(
+    env: &Env,
+    config: &StoreConfig,
+    segments: &Segments,
+    checkpoint: &Checkpoint,
+    begin: LogOffset,
+    clean: bool,
+) -> Result<Derived, OpenError> {
+    let (queue_root, index_root) = (config.root.join("consumequeue"), config.root.join("index"));
+    let log_begin = segments.first().map_or(begin, |first| first.base);
+    let files = QueueFiles::new(env.storage.clone(), config.queue_file_bytes, config.queue_files_open_max);
+    let is_of_log = |queue: &ConsumeQueue, at, unit| recovery::is_unit_of(segments, queue, at, unit);
+    let queues = Queues::open(&queue_root, files, begin, log_begin, &is_of_log).map_err(|error| match error {
+        OpenQueueError::Lacks(what) => OpenError::QueueLacks(what),
+        OpenQueueError::Io(error) => OpenError::io("cannot open the consume queues of", &queue_root)(error),
+    })?;
+    let index = open_index(env, config, &index_root, clean, checkpoint, begin)?;
+    let dispatcher = Dispatcher { queues, index, delay_levels_ms: config.delay_levels_ms.clone() };
+    let mut recovered = Recovered { clean, log_begin, ..Recovered::default() };
+    let (end, last_store_timestamp) =
+        recovery::replay(&*env.clock, segments, checkpoint, begin, config, &dispatcher, &mut recovered)?;
+    if let Some(index) = dispatcher.index.as_ref().filter(|_| !plant!(IndexAheadOfLog)) {
+        index.truncate(end).map_err(OpenError::io("cannot cut the index of", &index_root))?;
+    }
+    Ok(Derived { dispatcher, recovered, end, last_store_timestamp })
 }
 
 /// The index, if there is to be one. It is believed as far as the checkpoint or, after a clean stop, Java vouches for it.

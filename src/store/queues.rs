@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{
-    consume_queue::{ConsumeQueue, IsOfLog},
+    consume_queue::{ConsumeQueue, IsOfLog, OpenQueueError},
     queue_files::QueueFiles,
 };
-use crate::model::LogOffset;
+use crate::{env::SyncFailed, model::LogOffset};
 
 type OfTopic = BTreeMap<u32, Arc<ConsumeQueue>>;
 
@@ -34,7 +34,7 @@ impl Queues {
         known: LogOffset,
         log_min: LogOffset,
         is_of_log: IsOfLog<'_>,
-    ) -> io::Result<Arc<Self>> {
+    ) -> Result<Arc<Self>, OpenQueueError> {
         let storage = files.storage().clone();
         let queues = Self::new(root, files.clone());
         if !storage.exists(root) {
@@ -77,7 +77,7 @@ impl Queues {
         all
     }
 
-    /// Takes a topic's queues out and removes their files.
+    /// Takes a topic's queues out and removes their files; durable once `sync_names` has been called.
     pub fn remove(&self, topic: &str) -> io::Result<()> {
         let removed = self.topics.write().expect("nothing panics while it is held").remove(topic).unwrap_or_default();
         for queue in removed.values() {
@@ -87,5 +87,9 @@ impl Queues {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
+    }
+    /// Makes durable which topics have queues.
+    pub async fn sync_names(&self) -> Result<(), SyncFailed> {
+        self.files.storage().sync_dir(&self.root).await
     }
 }

@@ -4,9 +4,11 @@
 //! Damage below the offset that the checkpoint knows to be durable is never cut off: it stops the start.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -14,14 +16,18 @@ use super::{
     config::StoreConfig,
     consume_queue::{ConsumeQueue, Unit},
     foreign::Foreign,
+    queues::Queues,
     record::{self, FILLER_MIN, Record, Scan},
     reput::Dispatcher,
     segment::{Segment, Segments, offset_of},
 };
 use crate::{
-    env::{LockError, Open, Storage, SyncFailed},
+    env::{Clock, LockError, Open, Storage, SyncFailed},
     model::{LogOffset, QueueOffset},
 };
+
+/// How often a start that takes long says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -53,6 +59,9 @@ pub enum OpenError {
     Checkpoint(#[from] CheckpointError),
     #[error("{0}")]
     Config(String),
+    /// A consume queue has not the units of messages that the log has; answered by making all of them anew.
+    #[error("{0}")]
+    QueueLacks(String),
 }
 
 impl OpenError {
@@ -74,6 +83,8 @@ pub struct Recovered {
     pub bytes_read: u64,
     /// Bytes behind the end that were torn and are wiped.
     pub wiped: bool,
+    /// Something was missing of what is derived, so all of it was made anew.
+    pub rebuilt: bool,
 }
 
 /// The segments that the directory holds, adjacent and of one size; the remains of a creation cut by a crash removed.
@@ -182,9 +193,66 @@ pub fn is_unit_of(segments: &Segments, queue: &ConsumeQueue, at: QueueOffset, un
     })
 }
 
+/// The last message of each queue below where deriving begins.
+#[derive(Default)]
+struct Lasts(BTreeMap<(String, u32), (QueueOffset, LogOffset)>);
+
+impl Lasts {
+    fn note(&mut self, record: &Record<'_>) {
+        if !record.message.takes_queue_offset() {
+            return;
+        }
+        let place = (record.queue_offset, record.log_offset);
+        let queue = (record.message.topic.to_owned(), record.message.queue_id);
+        self.0.insert(queue, place);
+    }
+
+    /// Their units are there, unless their topic was deleted: a file that is missing at a queue's end would else give its
+    /// offsets out again.
+    fn check(self, queues: &Queues) -> Result<(), OpenError> {
+        for ((topic, id), (offset, at)) in self.0 {
+            let Some(queue) = queues.find(&topic, id).filter(|queue| queue.max().0 > 0 && queue.min() <= offset) else {
+                continue;
+            };
+            let units = queue.units(offset, 1).map_err(|error| OpenError::QueueLacks(error.to_string()))?;
+            if units.first().is_none_or(|unit| unit.offset != at) && !plant!(QueueLackIgnored) {
+                return Err(OpenError::QueueLacks(format!(
+                    "consume queue {topic}/{id} lacks its message {offset}, which the log has at {at}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says how far a long replay is.
+struct Progress<'a> {
+    clock: &'a dyn Clock,
+    due: Duration,
+    begin: LogOffset,
+    end: LogOffset,
+}
+
+impl Progress<'_> {
+    fn at(&mut self, at: LogOffset) {
+        let now = self.clock.monotonic();
+        if now < self.due {
+            return;
+        }
+        self.due = now + PROGRESS_EVERY;
+        let mib = |bytes: u64| bytes >> 20;
+        tracing::info!(
+            "recovering: {} of {} MiB of the log are read",
+            mib(at - self.begin),
+            mib(self.end - self.begin)
+        );
+    }
+}
+
 /// Reads the log to its end and checks every record, beginning some way below `begin`; from `begin` on it derives
 /// from each. Returns the end and the last record's store timestamp.
 pub fn replay(
+    clock: &dyn Clock,
     segments: &Segments,
     checkpoint: &Checkpoint,
     begin: LogOffset,
@@ -197,6 +265,13 @@ pub fn replay(
     let mut queue = None;
     let first = segments.first().map_or(begin, |first| first.base);
     let mut at = checkpoint.known.map_or(begin, |known| known.check_from).max(first).min(begin);
+    let mut progress = Progress {
+        clock,
+        due: clock.monotonic() + PROGRESS_EVERY,
+        begin: at,
+        end: segments.last().map_or(at, |last| last.end()),
+    };
+    let mut lasts = Some(Lasts::default());
     let mut reason = "the segment is missing";
     'log: while let Some(segment) = segments.find(at) {
         let failed = OpenError::io("cannot read", &segment.path);
@@ -205,6 +280,7 @@ pub fn replay(
             let from = at;
             let end = segment.end().min(from + wanted);
             let bytes = segment.file.read_cold(from - segment.base..end - segment.base).map_err(&failed)?;
+            progress.at(at);
             while at < end {
                 let rest = &bytes[(at - from) as usize..];
                 match record::scan(rest, config.check_crc && !plant!(ChecksumIgnored)) {
@@ -223,6 +299,11 @@ pub fn replay(
                         break 'log;
                     }
                     Scan::Record(record) if record.log_offset == at => {
+                        if at < begin {
+                            lasts.iter_mut().for_each(|lasts| lasts.note(&record));
+                        } else if let Some(lasts) = lasts.take() {
+                            lasts.check(&dispatcher.queues)?;
+                        }
                         if at >= begin && !(plant!(ReplaySkipsFirst) && at == begin && at.0 > 0) {
                             dispatcher
                                 .dispatch(&record, &mut queue)
@@ -257,7 +338,7 @@ pub fn replay(
             }
         }
     }
-    if at < known {
+    if at < known && !plant!(DamageCutOff) {
         let segment = segments.find(at);
         let path = segment.as_ref().map_or_else(|| segments.path_of(at), |segment| segment.path.clone());
         return Err(OpenError::Damaged {
@@ -268,6 +349,7 @@ pub fn replay(
             reason: reason.to_owned(),
         });
     }
+    lasts.map_or(Ok(()), |lasts| lasts.check(&dispatcher.queues))?;
     Ok((at, last_store_timestamp))
 }
 

@@ -2,6 +2,7 @@
 //! the files, the queues and the model must agree.
 
 mod clients;
+mod damage;
 
 use std::{
     collections::BTreeMap,
@@ -15,14 +16,14 @@ use std::{
 use keelmq::{
     env::Env,
     model::{BatchItem, Message},
-    store::{AppendError, Get, GetStatus, MessageStore},
+    store::{AppendError, Get, GetStatus, MessageStore, OpenError},
 };
 use tokio::sync::Notify;
 
 use crate::{
     dice::Dice,
     log_image::{self, Found},
-    model::{CONSUMED, DERIVED, LIVE, Model, NOT_DURABLE, PANIC, Place, Promise, RECOVERY, body_of, key_of},
+    model::{CONSUMED, DAMAGE, DERIVED, LIVE, Model, NOT_DURABLE, PANIC, Place, Promise, RECOVERY, body_of, key_of},
     plan::{Client, Plan},
     scene::{self, Outcome, lock},
     trace::Trace,
@@ -34,6 +35,10 @@ use clients::{consume, produce, put_group};
 const RECORD_BYTES: u64 = 91;
 /// A start may take so long, once nothing fails any more.
 const LIVE_MS: u64 = 10_000;
+
+/// A cut that waits for its moment looks so often, in such steps.
+const TEAR_STEPS: u32 = 10_000;
+const TEAR_STEP_US: u64 = 40;
 
 /// What outlives a boot.
 struct Run {
@@ -50,6 +55,10 @@ struct Run {
     /// The faults are over: clients stop, one last one is served.
     quiet: AtomicBool,
     first_refusal: Mutex<Option<String>>,
+    /// A bit of what was durable is another one: the store must not open.
+    is_rotten: AtomicBool,
+    /// A file of a queue is gone, and no start has made it good yet.
+    is_lacking: AtomicBool,
 }
 
 struct ClientState {
@@ -88,6 +97,8 @@ pub async fn run(plan: Plan, trace: Trace) -> Outcome {
         opened: Notify::new(),
         quiet: AtomicBool::new(false),
         first_refusal: Mutex::new(None),
+        is_rotten: AtomicBool::new(false),
+        is_lacking: AtomicBool::new(false),
         plan,
     });
     let mut driver = Driver { run, world, crashes: 0, power_losses: 0 };
@@ -158,6 +169,19 @@ impl Driver {
                     self.sleep_us(fault.value).await;
                     process = self.boot();
                 }
+                "rot" | "lose" => {
+                    self.crash(&[if fault.value % 2 == 0 { Crash::Process } else { Crash::Power }]);
+                    match fault.kind.as_str() {
+                        "rot" => self.rot(fault.value).await,
+                        _ => damage::lose(&self.run, fault.value),
+                    }
+                    process = self.boot();
+                }
+                "tear" => {
+                    self.checkpoint_written().await;
+                    self.crash(&[Crash::Power]);
+                    process = self.boot();
+                }
                 "kill" | "power" | "kill and power" => {
                     match fault.kind.as_str() {
                         "kill" => self.crash(&[Crash::Process]),
@@ -212,6 +236,36 @@ impl Driver {
         if kinds.len() > 1 {
             run.trace.sometimes("crash: process, then power");
         }
+    }
+
+    /// Waits until the checkpoint stands written and not synced: few moments are shorter.
+    async fn checkpoint_written(&self) {
+        let path = std::path::Path::new(scene::ROOT).join("checkpoint");
+        for _ in 0..TEAR_STEPS {
+            let disk = lock(&self.run.machine.disk);
+            if disk.node(&path).is_some() && !disk.is_durable(&path, 0..4_096) {
+                self.run.trace.sometimes("crash: with an unsynced checkpoint");
+                return;
+            }
+            drop(disk);
+            self.sleep_us(TEAR_STEP_US).await;
+        }
+    }
+
+    /// A bit rots: the next start says so and changes nothing. Then it is whole again.
+    async fn rot(&mut self, value: u64) {
+        let Some(rotten) = damage::rot(&self.run, value) else { return };
+        let faults = scene::change_faults(&self.run.machine.disk, |faults| *faults = Default::default());
+        self.run.is_rotten.store(true, Ordering::SeqCst);
+        let mut refused = self.boot();
+        let ended = scene::within(&self.world, Duration::from_millis(LIVE_MS), refused.ended()).await;
+        if ended.is_none() {
+            lock(&self.run.model).violation(DAMAGE, "a store with damage is still being opened");
+        }
+        self.crash(&[Crash::Process]);
+        self.run.is_rotten.store(false, Ordering::SeqCst);
+        rotten.flip(&self.run);
+        lock(&self.run.machine.disk).faults = faults;
     }
 
     /// Everything heals; then the store must open, take one last message from everyone, and keep all.
@@ -340,8 +394,19 @@ async fn process(env: Env, run: Arc<Run>, stop: Arc<Notify>) -> End {
     let boot = run.machine.boots();
     let config = scene::store_config(&run.plan);
     let injected = lock(&run.machine.disk).injected;
-    scene::check_derived(&run.model, &run.trace, &run.machine.disk, |_| false);
-    let store = match MessageStore::open(&env, config).await {
+    if !run.is_rotten.load(Ordering::SeqCst) && !run.is_lacking.load(Ordering::SeqCst) {
+        scene::check_derived(&run.model, &run.trace, &run.machine.disk, |_| false);
+    }
+    let opened = MessageStore::open(&env, config).await;
+    if run.is_rotten.load(Ordering::SeqCst) {
+        match opened {
+            Err(OpenError::Damaged { .. }) => run.trace.sometimes("recovery: damage was reported"),
+            Err(error) => lock(&run.model).violation(DAMAGE, format!("damage is called something else: {error}")),
+            Ok(_) => lock(&run.model).violation(DAMAGE, "a store opens with damage in what was durable"),
+        }
+        return End::Refused;
+    }
+    let store = match opened {
         Ok(store) => store,
         Err(error) => {
             run.trace.sometimes("recovery: refused");
@@ -356,7 +421,11 @@ async fn process(env: Env, run: Arc<Run>, stop: Arc<Notify>) -> End {
     if log.begin > 0 {
         run.trace.sometimes("retention: the log begins further on");
     }
+    run.is_lacking.store(false, Ordering::SeqCst);
     let recovered = *store.recovered();
+    if recovered.rebuilt {
+        run.trace.sometimes("recovery: queues and index made anew");
+    }
     note_recovery(&run, &log, recovered.clean, recovered.log_end.0);
     lock(&run.model).recovered(&log, recovered.log_end.0, boot);
     check_queues(&run, &store, &log);

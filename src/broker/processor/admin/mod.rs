@@ -76,7 +76,7 @@ impl Admin {
             request::GET_ALL_DELAY_OFFSET => self.delay_offsets(),
             request::CLEAN_EXPIRED_CONSUMEQUEUE => self.clean_queues()?,
             request::DELETE_EXPIRED_COMMITLOG => self.delete_expired(),
-            request::CLEAN_UNUSED_TOPIC => self.clean_unused_topics()?,
+            request::CLEAN_UNUSED_TOPIC => return Ok(self.clean_unused_topics()),
             code => return Err(unserved(code)),
         };
         Ok(Answer::Now(response))

@@ -11,7 +11,7 @@ use crate::{
         command::Response,
         header::{CloneGroupOffset, QueryConsumeQueue, QueryCorrectionOffset},
     },
-    remoting::Request,
+    remoting::{Answer, Request},
 };
 
 use super::{Admin, Refused, filled, success, unreadable};
@@ -123,14 +123,19 @@ impl Admin {
         Response::success()
     }
 
-    pub(super) fn clean_unused_topics(&self) -> Result<Response, Refused> {
-        let core = &self.0;
-        // Half and op messages are in topics that no table lists.
-        let is_used = |topic: &str| topics::is_system(topic) || core.topics.find(topic).is_some();
-        let removed = core.store.remove_unused_topics(is_used).map_err(unreadable)?;
-        if !removed.is_empty() {
-            tracing::info!("a tool had the queues of topics removed that are no more: {removed:?}");
-        }
-        Ok(Response::success())
+    pub(super) fn clean_unused_topics(&self) -> Answer {
+        let core = self.0.clone();
+        Answer::Later(Box::pin(async move {
+            // Half and op messages are in topics that no table lists.
+            let is_used = |topic: &str| topics::is_system(topic) || core.topics.find(topic).is_some();
+            let removed = match core.store.remove_unused_topics(is_used).await {
+                Ok(removed) => removed,
+                Err(error) => return Some(unreadable(error).into_response()),
+            };
+            if !removed.is_empty() {
+                tracing::info!("a tool had the queues of topics removed that are no more: {removed:?}");
+            }
+            Some(Response::success())
+        }))
     }
 }

@@ -127,7 +127,7 @@ impl Admin {
             }
             // Whoever made it again in the meantime wants its messages.
             if core.topics.find(&topic).is_none()
-                && let Err(error) = core.store.remove_topic(&topic)
+                && let Err(error) = core.store.remove_topic(&topic).await
             {
                 let remark = format!("topic {topic} is removed, some of its queue files are not: {error}");
                 return Some(Response::error(response::SYSTEM_ERROR, remark));
