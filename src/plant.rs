@@ -117,7 +117,23 @@ plants! {
     LockNotExpired,
     /// Locks stay when their owner gives them back.
     LockTableSurvivesOwner,
+    /// A full table of transactions is looked through only as far as it had read.
+    FullTableStopsAtHorizon,
+    /// A message stored at the very time that is searched for does not count.
+    TimeSearchMissesEqual,
+    /// A group cannot go back.
+    CommitNeverGoesBack,
+    /// What a killed process wrote into the checkpoint counts as durable.
+    KilledCheckpointTrusted,
+    /// A disk that was full once is full for ever.
+    FullForEver,
+    /// ASYNC_FLUSH syncs only when enough has gathered.
+    AsyncNeverThorough,
 }
+
+/// Stands in every binary that these bugs were compiled into, and in no other. No optimiser takes it away.
+#[used]
+static MARK: [u8; 36] = *b"KeelMQ with bugs planted on purpose.";
 
 thread_local! {
     static PLANTED: Cell<Option<Plant>> = const { Cell::new(None) };

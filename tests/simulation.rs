@@ -17,12 +17,12 @@ mod seeds {
 
     #[test]
     fn the_store_keeps_what_it_acknowledged() {
-        suite::seeds(Scene::Store, 0, 200);
+        suite::seeds(Scene::Store, 0, suite::SEEDS);
     }
 
     #[test]
     fn the_broker_keeps_and_delivers_what_it_acknowledged() {
-        suite::seeds(Scene::Broker, 0, 200);
+        suite::seeds(Scene::Broker, 0, suite::SEEDS);
     }
 }
 

@@ -182,13 +182,25 @@ pub fn shrink(plan: &Plan, outcome: &Outcome) -> (Plan, Outcome) {
     (best, best_outcome)
 }
 
+/// The commit that was checked out, and whether anything was changed since.
+fn commit() -> String {
+    let git = std::process::Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
+    let said = git.ok().filter(|output| output.status.success());
+    said.map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// Everything that is needed to look at a failure, and the command that shows it again.
 pub fn report(plan: &Plan, outcome: &Outcome, shrunk: Option<&(Plan, Outcome)>) -> String {
     let mut text = String::new();
     let mut line = |content: String| writeln!(text, "{content}").expect("a String takes everything");
     line(format!(
-        "seed {} ({}) fails at {} ms, trace hash {:016x} after {} events",
-        plan.seed, plan.profile, outcome.virtual_ms, outcome.hash, outcome.events
+        "seed {} ({}) fails at {} ms, trace hash {:016x} after {} events, commit {}",
+        plan.seed,
+        plan.profile,
+        outcome.virtual_ms,
+        outcome.hash,
+        outcome.events,
+        commit()
     ));
     for violation in &outcome.violations {
         line(format!("  {violation}"));

@@ -7,7 +7,7 @@ use clap::Parser;
 use crate::{
     batch,
     plan::{Plan, Scene},
-    plants,
+    plants, suite,
 };
 
 /// Runs the broker under seeds: virtual time, simulated disks and wires, crashes.
@@ -141,5 +141,10 @@ fn run_many(arguments: &Arguments, scene: Scene) -> bool {
             eprintln!("{}: {error}", path.display());
         }
     }
-    sum.failures.is_empty() && sum.unsteady.is_empty()
+    // A batch as large as the suite's meets everything.
+    let never = if arguments.seeds >= suite::SEEDS { suite::never(&sum, scene) } else { Vec::new() };
+    if !never.is_empty() && sum.failures.is_empty() {
+        println!("never happened in {} seeds from {}: {never:?}", arguments.seeds, arguments.from);
+    }
+    sum.failures.is_empty() && sum.unsteady.is_empty() && never.is_empty()
 }

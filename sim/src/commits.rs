@@ -33,7 +33,7 @@ impl Commits {
     }
 
     pub fn acknowledge(&mut self, key: &Key, now: Duration, boot: u64, offset: i64) {
-        if self.unsure.contains(&(key.0.clone(), boot)) {
+        if !self.is_sure(&key.0, boot) {
             return;
         }
         self.acknowledged.entry(key.clone()).or_default().push((now, boot, offset));
@@ -46,6 +46,11 @@ impl Commits {
         for (_, commits) in self.acknowledged.iter_mut().filter(|((whose, ..), _)| whose == group) {
             commits.retain(|(_, when, _)| *when != boot);
         }
+    }
+
+    /// Whether nobody else may be committing for the group in this boot.
+    pub fn is_sure(&self, group: &str, boot: u64) -> bool {
+        !self.unsure.contains(&(group.to_owned(), boot))
     }
 
     pub fn boot_ended(&mut self, boot: u64, now: Duration, in_order: bool) {

@@ -134,6 +134,20 @@ pub fn may_be_copy(attempt: &Attempt, record: &Found) -> bool {
     }
 }
 
+/// COMPRESSED of a record's system flag; its bits of a transaction.
+const COMPRESSED: i32 = 1;
+const TRANSACTION: i32 = 0xC;
+
+/// Whether the record's system flag says what was sent, and of a transaction what is right where it stands.
+pub fn flags_kept(attempt: &Attempt, record: &Found, is_home: bool) -> bool {
+    let is_right = match attempt.kind {
+        // While it waits it is none; what its commit delivers says so, and so does what comes back of that.
+        Kind::Half if !is_home => true,
+        _ => record.sys_flag & TRANSACTION == 0,
+    };
+    is_right && (record.sys_flag & COMPRESSED != 0) == attempt.sent.is_compressed
+}
+
 /// Whether the record says all that was sent; how long it is to wait is the broker's to change.
 pub fn properties_kept(sent: &str, record: &Found) -> bool {
     let pairs = sent.split('\u{2}').filter_map(|pair| pair.split_once('\u{1}'));
@@ -233,7 +247,7 @@ impl Model {
         let attempt = &self.attempts[&id];
         let Kind::Delayed(level) = attempt.kind else { return None };
         let delay = Duration::from_millis(self.kinds.delay_ms(level as usize) as u64);
-        let waited = now.saturating_sub(attempt.sent);
+        let waited = now.saturating_sub(attempt.sent.at);
         // Its clock may be a little fast, or tick coarsely.
         let is_soon = !self.kinds.clock_jumped_ahead && waited + delay / 8 + self.kinds.clock_tick < delay;
         is_soon.then(|| format!("a consumer got message {id} of level {level} {waited:?} after it was sent"))

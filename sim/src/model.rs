@@ -68,6 +68,25 @@ pub struct Place {
     pub queue_offset: u64,
 }
 
+/// How it was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// As it says itself.
+    pub born_ms: i64,
+    /// In the world's time.
+    pub at: Duration,
+    /// Its body is said to be compressed; nobody looks.
+    pub is_compressed: bool,
+    /// Its answer promises nothing: WAIT=false.
+    pub unwaited: bool,
+}
+
+impl Default for Sent {
+    fn default() -> Sent {
+        Sent { born_ms: BORN_MS, at: Duration::ZERO, is_compressed: false, unwaited: false }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Attempt {
     /// Where consumers are to find it.
@@ -75,10 +94,7 @@ pub struct Attempt {
     pub queue_id: u32,
     pub kind: Kind,
     pub body_len: usize,
-    /// As it says itself.
-    pub born_ms: i64,
-    /// When it was sent, in the world's time.
-    pub sent: Duration,
+    pub sent: Sent,
     /// What was sent with it: every record that stems from it says the same.
     pub properties: String,
     /// The boot that may have taken it; `None` while it is not on its way yet.
@@ -195,8 +211,7 @@ impl Model {
             queue_id,
             kind,
             body_len,
-            born_ms: BORN_MS,
-            sent: Duration::ZERO,
+            sent: Sent::default(),
             properties: properties(id),
             word: Word::default(),
             boot,
@@ -210,9 +225,8 @@ impl Model {
     }
 
     /// It goes on its way.
-    pub fn sent(&mut self, id: u64, born_ms: i64, now: Duration) {
-        let attempt = self.get_mut(id);
-        (attempt.born_ms, attempt.sent) = (born_ms, now);
+    pub fn sent(&mut self, id: u64, sent: Sent) {
+        self.get_mut(id).sent = sent;
     }
 
     /// The number of the next attempt.
@@ -224,9 +238,19 @@ impl Model {
         self.attempts.get_mut(&id).expect("ids are given out by attempt")
     }
 
-    /// The store has given it a place, no more.
+    /// The store has given it a place, no more; what a recovery found is better known.
     pub fn placed(&mut self, id: u64, place: Place) {
-        self.get_mut(id).place = Some(place);
+        self.get_mut(id).place.get_or_insert(place);
+    }
+
+    /// Of those that `boot` was given so long before `now`, the first that the log is not synced up to.
+    pub fn unsynced(&self, boot: u64, flushed: u64, before: Duration) -> Option<u64> {
+        let late = |attempt: &Attempt| {
+            attempt.boot == Some(boot)
+                && attempt.sent.at < before
+                && attempt.place.is_some_and(|place| place.end > flushed)
+        };
+        self.attempts.iter().find(|(_, attempt)| late(attempt)).map(|(id, _)| *id)
     }
 
     pub fn acknowledge(&mut self, id: u64, place: Option<Place>) {
@@ -290,15 +314,17 @@ impl Model {
         let role = if is_home { Role::First } else { Role::Copy };
         let same = record.body == body_of(id, attempt.body_len)
             && record.flag == id as i32
-            && record.born_timestamp == attempt.born_ms
+            && record.born_timestamp == attempt.sent.born_ms
+            && kinds::flags_kept(attempt, record, is_home)
             && (is_home || kinds::may_be_copy(attempt, record))
             && kinds::properties_kept(&attempt.properties, record);
         if !same {
             let difference = first_difference(record, id, attempt.body_len);
             let text = format!(
-                "{who} message {id} of {attempt:?} changed, at log offset {}: flag {}, {}{difference}",
+                "{who} message {id} of {attempt:?} changed, at log offset {}: flag {}, system flag {}, {}{difference}",
                 record.offset,
                 record.flag,
+                record.sys_flag,
                 brief(record),
             );
             self.violation(INVENTED, text);

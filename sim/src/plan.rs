@@ -99,6 +99,7 @@ impl Plan {
         self.set("staged_max_bytes", dice.log_within(4 << 10, 64 << 10));
         self.set("queue_files_open_max", dice.within(2, 16));
         self.set("flush_interval_ms", dice.log_within(5, 500));
+        self.set("flush_thorough_ms", dice.log_within(50, 10_000));
         // Each class of faults is off in half of the runs, and of any weight in the others.
         let mut sometimes = |name: &str, low: u64, high: u64| {
             if dice.coin() {
@@ -169,6 +170,10 @@ impl Plan {
         let size_max = self.clients[0].get("size_max", 100);
         self.set("retry_max", dice.within(1, 3));
         self.set("flush_offsets_ms", dice.log_within(50, 5_000));
+        self.set("sync_flush_timeout_ms", dice.log_within(20, 5_000));
+        if dice.below(3) == 0 {
+            self.set("transactions_pending_max", dice.within(4, 30));
+        }
         self.set("flush_delay_offset_ms", dice.log_within(50, 5_000));
         for client in &mut self.clients {
             if client.kind == "producer" && dice.coin() {
@@ -243,6 +248,9 @@ impl Plan {
                 _ => *dice.pick(&["kill", "power", "power", "kill and power", "stop"]),
             };
             push(after, kind, dice.log_within(100, 300_000));
+        }
+        if self.scene == Scene::Store && dice.below(4) == 0 {
+            push(dice.log_within(1_000, 400_000), "full for a while", dice.within(300_000, 2_000_000));
         }
     }
 

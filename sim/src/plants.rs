@@ -62,7 +62,10 @@ impl Bug {
                 | Plant::SegmentGoneBeforeQueues
                 | Plant::SegmentsGoneUnordered
                 | Plant::QueueMinNotMoved
-                | Plant::IndexChainBroken => Scene::Store,
+                | Plant::IndexChainBroken
+                | Plant::KilledCheckpointTrusted
+                | Plant::FullForEver
+                | Plant::AsyncNeverThorough => Scene::Store,
                 _ => Scene::Broker,
             },
             _ => Scene::Store,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use keelmq::store::{FlushMode, StoreConfig, retention::Policy};
+use keelmq::store::{FlushMode, MessageStore, StoreConfig, retention::Policy};
 
 use crate::{
     clock::Wall,
@@ -77,6 +77,7 @@ pub fn store_config(plan: &Plan) -> StoreConfig {
         staged_max_bytes: plan.get("staged_max_bytes", 32 << 10),
         queue_files_open_max: plan.get("queue_files_open_max", 8) as usize,
         flush_interval_ms: plan.get("flush_interval_ms", 500),
+        flush_thorough_ms: plan.get("flush_thorough_ms", 10_000),
         segment_retry_ms: 100,
         ..retaining(plan, StoreConfig::tiny(Path::new(ROOT)))
     }
@@ -88,6 +89,9 @@ pub fn retires(plan: &Plan) -> bool {
 }
 
 fn retaining(plan: &Plan, config: StoreConfig) -> StoreConfig {
+    // A full disk is noticed soon, and takes nothing by force.
+    let config =
+        StoreConfig { retention: Policy { forced: false, ..Policy::default() }, retention_interval_ms: 200, ..config };
     if !retires(plan) {
         return config;
     }
@@ -99,7 +103,6 @@ fn retaining(plan: &Plan, config: StoreConfig) -> StoreConfig {
             pause_ms: 3,
             ..Policy::default()
         },
-        retention_interval_ms: 200,
         // Nothing goes before what was derived from it is durable.
         upkeep_thorough_ms: plan.get("upkeep_thorough_ms", 1_000),
         retention_first_ms: 0,
@@ -228,6 +231,11 @@ pub fn outcome(world: &World, model: &Mutex<Model>, crashes: u64, power_losses: 
         busy: Duration::ZERO,
         tail: if model.violations.is_empty() { String::new() } else { world.trace.tail() },
     }
+}
+
+/// Whether a store has said that it must be started again. A full disk alone is no reason.
+pub fn must_restart(store: &MessageStore) -> bool {
+    store.failure().is_some() || store.refusal().is_some_and(|reason| !reason.contains("disk is full"))
 }
 
 /// Changes the disk's faults and gives back what they were.

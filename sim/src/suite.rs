@@ -8,6 +8,9 @@ use crate::{
     plan::{Plan, Scene},
 };
 
+/// Seeds of a scene in `cargo test`.
+pub const SEEDS: u64 = 200;
+
 /// What must come up in a batch of the store's scene. A zero says that the batch tests less than it seems to.
 const SOMETIMES_STORE: &[&str] = &[
     "clock: jumped ahead",
@@ -15,6 +18,7 @@ const SOMETIMES_STORE: &[&str] = &[
     "consumer: got messages",
     "crash: in recovery",
     "crash: process, then power",
+    "crash: with an unsynced checkpoint",
     "crash: with unsynced records",
     "disk: create found no space",
     "disk: directory sync failed",
@@ -27,12 +31,15 @@ const SOMETIMES_STORE: &[&str] = &[
     "disk: sync failed",
     "disk: torn page",
     "files: compared with a rebuild",
+    "files: one of a queue was lost",
     "process: paused",
     "process: stopped in order",
     "recovery: after a clean stop",
     "recovery: after a crash",
     "recovery: cut what was not acknowledged",
+    "recovery: damage was reported",
     "recovery: kept what was not acknowledged",
+    "recovery: queues and index made anew",
     "recovery: refused",
     "retention: the log begins further on",
     "store: a record aimed at a segment's end",
@@ -52,6 +59,7 @@ const SOMETIMES_BROKER: &[&str] = &[
     "consumer: sent back",
     "consumer: shares its group's queues",
     "consumer: told that its group changed",
+    "consumer: went back",
     "crash: in recovery",
     "crash: with unsynced records",
     "disk: early write-back",
@@ -83,6 +91,7 @@ const SOMETIMES_BROKER: &[&str] = &[
     "process: stopped in order",
     "producer: a batch was taken",
     "producer: connection lost in a send",
+    "producer: did not wait for the sync",
     "producer: no answer in time",
     "producer: told unavailable",
     "recovery: after a clean stop",
@@ -134,7 +143,11 @@ pub fn corpus(directory: &Path) -> Vec<(String, Plan)> {
 pub fn replay_corpus(directory: &Path) {
     for (name, plan) in corpus(directory) {
         let outcome = batch::run_plan(&plan, false);
-        assert!(outcome.violations.is_empty(), "{name} is back:\n{}", batch::report(&plan, &outcome, None));
+        assert!(
+            outcome.violations.is_empty(),
+            "{name} is back:\n{}replay: cargo sim -- --plan sim/corpus/{name}.plan --trace",
+            batch::report(&plan, &outcome, None)
+        );
     }
 }
 

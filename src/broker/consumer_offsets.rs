@@ -104,6 +104,7 @@ impl ConsumerOffsets {
         let key = key_of(topic, group);
         // A group that commits again and again finds its place without a copy of the key.
         match offsets.by_topic_and_group.get_mut(&key).and_then(|queues| queues.get_mut(&queue)) {
+            Some(stored) if plant!(CommitNeverGoesBack) => *stored = offset.max(*stored),
             Some(stored) => *stored = offset,
             None if key.len() > NAME_MAX_BYTES => return Err(NotKept::Names { size: key.len() }),
             None if offsets.count >= self.offsets_max => {

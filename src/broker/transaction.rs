@@ -119,6 +119,14 @@ impl Transactions {
         QueueOffset(self.lock().horizon)
     }
 
+    /// Behind every half that is known. Those that were stored again stand behind the horizon while a full table keeps it
+    /// back.
+    pub fn end(&self) -> QueueOffset {
+        let table = self.lock();
+        let last = table.places.keys().next_back().map_or(0, |place| place + 1);
+        QueueOffset(table.horizon.max(last))
+    }
+
     pub fn open_count(&self) -> usize {
         self.lock().open.len()
     }
@@ -451,6 +459,20 @@ mod tests {
             table.mark_era(QueueOffset(number), QueueOffset(number));
         }
         assert!(table.lock().eras.len() <= ERAS_MAX);
+    }
+
+    /// A table that a start found full kept the horizon back for ever: what it held had been stored again behind the
+    /// horizon, where no round looked, so nobody was asked and nothing made room.
+    #[test]
+    fn a_full_table_looks_behind_its_horizon() {
+        let table = Transactions::new(2, FROM);
+        for (place, root) in [(0, 0), (1, 1), (2, 2), (3, 0), (4, 1)] {
+            table.restore(half(place, root, 0), false);
+        }
+        table.restored(QueueOffset(5));
+        assert_eq!((table.horizon(), table.end(), table.is_full()), (QueueOffset(2), QueueOffset(5), true));
+        let due = table.next_due(QueueOffset(0), table.end(), 1 << 40, 0).expect("the first is due");
+        assert_eq!((due.half.root, due.half.place), (QueueOffset(0), QueueOffset(3)));
     }
 
     #[test]

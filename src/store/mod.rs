@@ -173,8 +173,9 @@ impl MessageStore {
         let check_from = checkpoint.known.map_or(begin, |known| known.check_from).min(derived);
         let is_ours = checkpoint.known.is_some();
         checkpoint.known = Some(Known { flushed: end, derived, check_from });
-        if !is_ours {
-            // From here on a record is one of ours, and known to be text.
+        // From here on a record is one of ours, and known to be text. After a kill what the file says may be in the page
+        // cache alone, and a sync of it may have failed.
+        if !is_ours || (!clean && !plant!(KilledCheckpointTrusted)) {
             checkpoint_file.save(&checkpoint).await?;
         }
         let upkeep = Upkeep {

@@ -268,7 +268,9 @@ impl MessageStore {
         let (min, max) = (queue.min(), queue.max());
         let found = queue.search(|unit| {
             let stored = self.timestamp_of(unit.offset)?;
-            Ok(stored.is_some_and(|stored| if lower { stored >= timestamp } else { stored > timestamp }))
+            Ok(stored.is_some_and(|stored| {
+                if lower && !plant!(TimeSearchMissesEqual) { stored >= timestamp } else { stored > timestamp }
+            }))
         })?;
         let found = if lower || found.0 == 0 { found } else { QueueOffset(found.0 - 1) };
         Ok(found.clamp(min, max))

@@ -18,7 +18,7 @@ impl Driver {
         if !run.names.is_alive() {
             names = Some(self.boot_names());
         }
-        let refusing = lock(&run.running).as_ref().is_some_and(|broker| broker.core().store.refusal().is_some());
+        let refusing = lock(&run.running).as_ref().is_some_and(|broker| scene::must_restart(&broker.core().store));
         if refusing || !run.broker.is_alive() {
             self.crash(&[Crash::Process]);
             process = self.boot();
@@ -123,7 +123,11 @@ impl Driver {
         if lock(&run.model).promise != Promise::Disk {
             return;
         }
-        let deadline = self.world.time.now() + Duration::from_millis(3 * LIVE_MS);
+        // Transactions that the table has no room for wait until others are given up.
+        let transactors = run.plan.clients.iter().filter(|client| client.kind == "transactor");
+        let halves: u64 = transactors.map(|client| client.get("count", 0)).sum();
+        let turns = 1 + halves / run.plan.get("transactions_pending_max", 256);
+        let deadline = self.world.time.now() + Duration::from_millis(3 * turns * LIVE_MS);
         loop {
             let missing = run.missing().or_else(|| run.undecided());
             match missing {
@@ -173,8 +177,9 @@ impl Run {
         for (id, attempt) in &model.attempts {
             if attempt.kind == Kind::Half && attempt.acknowledged && attempt.word.decided.is_none() {
                 let is_ended = ended.contains(&(kinds::GIVEN_UP_TOPIC, *id)) || ended.contains(&(&attempt.topic, *id));
-                // It counts by a clock that was set back an hour.
-                let is_young = clients::is_immune(*id) && model.kinds.clock_went_back;
+                // It counts by a clock that was set back an hour; or those in front of it do, and there is no room.
+                let fills_up = self.plan.get("transactions_pending_max", 256) < 256;
+                let is_young = (clients::is_immune(*id) || fills_up) && model.kinds.clock_went_back;
                 if !is_ended && !attempt.word.rollback_asked && !is_young {
                     return Some(format!("the transaction of message {id} stays open"));
                 }

@@ -38,7 +38,10 @@ pub(super) fn properties_of(id: u64, kind: Kind, group: &str) -> String {
     let (key, tag, own) = (key_of(id), kinds::tag_of(id), kinds::own_of(id));
     let mut text = format!("UNIQ_KEY\u{1}{key}\u{2}TAGS\u{1}{tag}\u{2}KEYS\u{1}key{id}\u{2}own\u{1}{own}\u{2}");
     match kind {
+        Kind::Plain if group == "P" && is_unwaited(id) => text += "WAIT\u{1}false\u{2}",
         Kind::Plain => {}
+        // A level beyond the last is the last.
+        Kind::Delayed(level) if u64::from(level) == LEVELS && id.is_multiple_of(3) => text += "DELAY\u{1}17\u{2}",
         Kind::Delayed(level) => text += &format!("DELAY\u{1}{level}\u{2}"),
         Kind::Half => text += &format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{group}\u{2}"),
     }
@@ -46,6 +49,11 @@ pub(super) fn properties_of(id: u64, kind: Kind, group: &str) -> String {
         text += &format!("CHECK_IMMUNITY_TIME_IN_SECONDS\u{1}{IMMUNITY_S}\u{2}");
     }
     text
+}
+
+/// Whether a plain message's answer is to come before its sync.
+fn is_unwaited(id: u64) -> bool {
+    id % 6 == 5
 }
 
 /// Whether the half is asked about later than others.
@@ -66,7 +74,7 @@ pub(super) fn send_call(
     dice: &mut Dice,
     to: Whereto<'_>,
     id: u64,
-    (kind, born_ms): (Kind, i64),
+    (kind, sent): (Kind, Sent),
     properties: &str,
     body: Vec<u8>,
 ) -> Call {
@@ -76,8 +84,8 @@ pub(super) fn send_call(
         default_topic: "TBW102",
         default_topic_queue_nums: QUEUES as i32,
         queue_id: to.queue_id as i32,
-        sys_flag: if kind == Kind::Half { 4 } else { 0 },
-        born_timestamp: born_ms,
+        sys_flag: if kind == Kind::Half { 4 } else { 0 } | i32::from(sent.is_compressed),
+        born_timestamp: sent.born_ms,
         flag: id as i32,
         properties: Some(properties),
         reconsume_times: Some(0),
@@ -114,9 +122,11 @@ pub(super) async fn send_kinds(
             .attempt_kind(*kind, to.topic, to.queue_id, *len, Some(boot), |id| properties_of(id, *kind, to.group));
         // Halves are of now, or older than any time-out, as their producer's clock says.
         let born_ms = if *kind == Kind::Half && dice.coin() { run.broker.clock.wall_ms() } else { BORN_MS };
-        lock(&run.model).sent(id, born_ms, env.clock.monotonic());
+        let unwaited = *kind == Kind::Plain && to.group == "P" && is_unwaited(id);
+        let sent = Sent { born_ms, at: env.clock.monotonic(), is_compressed: id % 4 == 2, unwaited };
+        lock(&run.model).sent(id, sent);
         let properties = properties_of(id, *kind, to.group);
-        calls.push(send_call(dice, to, id, (*kind, born_ms), &properties, body_of(id, *len)));
+        calls.push(send_call(dice, to, id, (*kind, sent), &properties, body_of(id, *len)));
         ids.push(id);
     }
     let limit = Duration::from_millis(dice.within(300, 3_000));
@@ -237,6 +247,10 @@ pub(super) fn acknowledged(run: &Run, boot: u64, id: u64, answer: &Answer, at: u
     };
     let mut place = Place { offset, end: offset + 1, queue_offset: queue_offset as u64 + at as u64 };
     let mut model = lock(&run.model);
+    if model.attempts[&id].sent.unwaited {
+        run.trace.sometimes("producer: did not wait for the sync");
+        return model.placed(id, place);
+    }
     // While the boot that answered lives, its files must have the record; later the next recovery says so.
     if run.broker.boots() == boot && run.broker.is_alive() && model.promise != Promise::Memory {
         let (path, at) = scene::log_file(run.plan.get("segment_bytes", 64 << 10), offset);
@@ -481,6 +495,11 @@ async fn consume_connected(
                                 let now = env.clock.monotonic();
                                 lock(&run.model).kinds.commits.acknowledge(&key, now, boot, after);
                             }
+                            if dice.below(6) == 0 {
+                                let back = dice.within(0, after as u64) as i64;
+                                go_back(env, run, wire, &key, boot, back).await?;
+                                next.insert((topic, queue), back);
+                            }
                         }
                     }
                 }
@@ -490,6 +509,35 @@ async fn consume_connected(
             env.clock.sleep(Duration::from_millis(dice.within(50, 400))).await;
         }
     }
+}
+
+/// A group that goes back on purpose is where it said, at once.
+async fn go_back(
+    env: &Env,
+    run: &Run,
+    wire: &mut WireClient,
+    key: &(String, String, u64),
+    boot: u64,
+    to: i64,
+) -> Option<()> {
+    let (group, topic, queue) = key;
+    let queue_id = *queue as i32;
+    let mut call = Call::new(request::UPDATE_CONSUMER_OFFSET);
+    UpdateConsumerOffset { consumer_group: group, topic, queue_id, commit_offset: to }.write(&mut call.fields);
+    let answer = wire.call(env, call, WAIT).await.ok()??;
+    if answer.code != response::SUCCESS {
+        return Some(());
+    }
+    lock(&run.model).kinds.commits.acknowledge(key, env.clock.monotonic(), boot, to);
+    let mut call = Call::new(request::QUERY_CONSUMER_OFFSET);
+    QueryConsumerOffset { consumer_group: group, topic, queue_id, set_zero_if_not_found: None }.write(&mut call.fields);
+    let answer = wire.call(env, call, WAIT).await.ok()??;
+    let mut model = lock(&run.model);
+    if answer.number("offset") != Some(to) && model.kinds.commits.is_sure(group, boot) {
+        model.violation(CONSUMED, format!("{key:?} went back to {to} and is at {:?}", answer.number("offset")));
+    }
+    run.trace.sometimes("consumer: went back");
+    Some(())
 }
 
 /// Looks at what a pull brought: where to go on, and the messages.

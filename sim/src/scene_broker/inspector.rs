@@ -98,21 +98,28 @@ async fn look_up(env: &Env, run: &Run, wire: &mut WireClient) -> Option<()> {
         let mut call = Call::new(request::GET_MAX_OFFSET);
         GetMaxOffset { topic: &topic, queue_id: queue_id as i32, committed: None }.write(&mut call.fields);
         let max = wire.call(env, call, WAIT).await.ok()??.number("offset")?;
-        let mut call = Call::new(request::SEARCH_OFFSET_BY_TIMESTAMP);
-        SearchOffset {
-            topic: &topic,
-            queue_id: queue_id as i32,
-            timestamp: record.store_timestamp,
-            boundary_type: None,
-        }
-        .write(&mut call.fields);
-        let by_time = wire.call(env, call, WAIT).await.ok()??.number("offset")?;
         let queue_offset = place.queue_offset as i64;
-        if max <= queue_offset || by_time > queue_offset {
-            let text = format!(
-                "message {id} has queue offset {queue_offset}, its queue ends at {max}, its time is at {by_time}"
-            );
+        if max <= queue_offset {
+            let text = format!("message {id} has queue offset {queue_offset}, its queue ends at {max}");
             lock(&run.model).violation(DERIVED, text);
+        }
+        // The first of those stored then or later, and the last of those stored then or earlier.
+        let timestamp = record.store_timestamp;
+        let log = scene::read_log(&lock(&run.broker.disk));
+        let of_queue = log.records.iter().filter(|other| other.topic == topic && other.queue_id == queue_id);
+        let at_once =
+            of_queue.filter(|other| other.store_timestamp == timestamp).map(|other| other.queue_offset as i64);
+        let (first, last) = at_once.fold((i64::MAX, -1), |(first, last), at| (first.min(at), last.max(at)));
+        for (boundary_type, expect) in [(None, first), (Some("UPPER"), last)] {
+            let mut call = Call::new(request::SEARCH_OFFSET_BY_TIMESTAMP);
+            SearchOffset { topic: &topic, queue_id: queue_id as i32, timestamp, boundary_type }.write(&mut call.fields);
+            let by_time = wire.call(env, call, WAIT).await.ok()??.number("offset")?;
+            if by_time != expect {
+                let text = format!(
+                    "{topic}/{queue_id} was at {by_time} when message {id} was stored, by {boundary_type:?}, not at {expect}"
+                );
+                lock(&run.model).violation(DERIVED, text);
+            }
         }
     }
     run.trace.sometimes("inspector: looked messages up");
@@ -123,6 +130,18 @@ async fn look_up(env: &Env, run: &Run, wire: &mut WireClient) -> Option<()> {
 async fn make(env: &Env, run: &Arc<Run>, wire: &mut WireClient) -> Option<()> {
     let number = lock(&run.model).next_id();
     let (topic, group) = (format!("F{number}"), format!("F{number}"));
+    // A group that has committed nothing is at the beginning, or nowhere.
+    let mut call = Call::new(request::QUERY_CONSUMER_OFFSET);
+    QueryConsumerOffset { consumer_group: &group, topic: "T0", queue_id: 0, set_zero_if_not_found: None }
+        .write(&mut call.fields);
+    let answer = wire.call(env, call, WAIT).await.ok()??;
+    let is_right = match answer.code {
+        response::SUCCESS => answer.number("offset") == Some(0),
+        code => code == response::QUERY_NOT_FOUND,
+    };
+    if !is_right {
+        lock(&run.model).violation(CONSUMED, format!("a group that never committed is told {answer:?}"));
+    }
     let mut dice = Dice::new(run.plan.seed, "maker");
     let to = Whereto { group: "P", topic: &topic, queue_id: 0 };
     if send_kinds(env, run, wire, run.broker.boots(), &mut dice, to, &[(Kind::Plain, 10)]).await?.is_empty() {

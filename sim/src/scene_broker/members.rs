@@ -1,7 +1,7 @@
 //! Members of one group that share its queues, through a filter, and send back what fails in their hands.
 
 use keelmq::protocol::{
-    body::client::ConsumerIdList,
+    body::{client::ConsumerIdList, subscription::SubscriptionGroupConfig},
     header::{ConsumerGroup, SendBack},
 };
 
@@ -89,6 +89,13 @@ impl Member<'_> {
         let mut subscriptions: Vec<_> =
             (0..topics).map(|topic| subscription(&format!("T{topic}"), kind, text)).collect();
         subscriptions.push(subscription(&retry, "TAG", "*"));
+        // Its tries are the group's where a message that comes back does not say how many there are.
+        let mut config = SubscriptionGroupConfig::new(self.group);
+        config.retry_max_times = lock(&self.run.model).kinds.retry_max;
+        let made = Call::new(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP).with_body(config.encode());
+        if self.ask(made).await?.code != response::SUCCESS {
+            return Some(());
+        }
         self.ask(heartbeat(&me, self.group, MessageModel::Clustering, subscriptions)).await?;
         let mut call = Call::new(request::GET_CONSUMER_LIST_BY_GROUP);
         ConsumerGroup { consumer_group: self.group }.write(&mut call.fields);
@@ -199,7 +206,7 @@ impl Member<'_> {
             origin_message_id: origin,
             origin_topic: Some(&record.topic),
             unit_mode: false,
-            max_reconsume_times: Some(lock(&self.run.model).kinds.retry_max),
+            max_reconsume_times: id.is_multiple_of(2).then(|| lock(&self.run.model).kinds.retry_max),
         }
         .write(&mut call.fields);
         let answer = self.ask(call).await?;

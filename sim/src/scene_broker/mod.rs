@@ -54,8 +54,8 @@ use crate::{
     kinds::{self, Kind},
     log_image::{self, Found},
     model::{
-        ANSWERED, BORN_MS, CONSUMED, LIVE, LOCKED, Model, NOT_DURABLE, PANIC, Place, Promise, RECOVERY, body_of, id_of,
-        key_of,
+        ANSWERED, BORN_MS, CONSUMED, LIVE, LOCKED, Model, NOT_DURABLE, PANIC, Place, Promise, RECOVERY, Sent, body_of,
+        id_of, key_of,
     },
     plan::Plan,
     scene::{self, Outcome, lock},
@@ -418,6 +418,8 @@ fn broker_config(plan: &Plan) -> Config {
     config.message_delay_level = LEVELS_S.map(|seconds| format!("{seconds}s")).join(" ");
     config.transaction_check_max = CHECK_MAX;
     config.transaction_timeout_ms = CHECK_AFTER_MS;
+    config.transactions_pending_max = plan.get("transactions_pending_max", 256) as usize;
+    config.sync_flush_timeout_ms = plan.get("sync_flush_timeout_ms", 5_000);
     config.flush_delay_offset_interval_ms = plan.get("flush_delay_offset_ms", 1_000);
     config.flush_consumer_offset_interval_ms = plan.get("flush_offsets_ms", 5_000);
     config.queue_lock_life_ms = locks::LIFE.as_millis() as u64;

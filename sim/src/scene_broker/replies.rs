@@ -80,7 +80,8 @@ pub(super) async fn reply(env: &Env, run: &Arc<Run>, index: usize) {
             let text =
                 |id| format!("{}REPLY_TO_CLIENT\u{1}{}\u{2}", properties_of(id, Kind::Plain, "R"), client_id(index));
             let id = lock(&run.model).attempt_kind(Kind::Plain, REPLY_TOPIC, 0, len, Some(boot), text);
-            let mut call = clients::send_call(&mut dice, to, id, (Kind::Plain, BORN_MS), &text(id), body_of(id, len));
+            let mut call =
+                clients::send_call(&mut dice, to, id, (Kind::Plain, Sent::default()), &text(id), body_of(id, len));
             call.code = match call.code {
                 request::SEND_MESSAGE => request::SEND_REPLY_MESSAGE,
                 _ => request::SEND_REPLY_MESSAGE_V2,

@@ -106,7 +106,7 @@ fn asked(run: &Run, group: &str, pushed: &Pushed) -> Option<Half> {
         (Some(id), Ok(record)) if record.property("UNIQ_KEY").and_then(id_of) == Some(id) => {
             let attempt = model.attempts.get_mut(&id)?;
             attempt.word.questions += 1;
-            let (word, born_ms) = (attempt.word, attempt.born_ms);
+            let (word, born_ms) = (attempt.word, attempt.sent.born_ms);
             let is_ours = attempt.topic == record.topic && record.body == body_of(id, attempt.body_len);
             if !is_ours || attempt.kind != Kind::Half {
                 let text = format!("the broker asks about message {id} as {} #{}", record.topic, record.queue_offset);

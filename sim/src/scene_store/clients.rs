@@ -2,6 +2,13 @@
 
 use super::*;
 
+fn attempt(run: &Run, topic: &str, queue_id: u32, len: usize, boot: u64) -> u64 {
+    let mut model = lock(&run.model);
+    let id = model.attempt(topic, queue_id, len, Some(boot));
+    model.sent(id, Sent { at: run.machine.clock.time.now(), ..Sent::default() });
+    id
+}
+
 /// Puts a group of messages with bodies of these lengths and waits for the promise. False: the store refuses.
 pub(super) async fn put_group(
     run: &Arc<Run>,
@@ -13,7 +20,7 @@ pub(super) async fn put_group(
 ) -> bool {
     let mut placed = Vec::new();
     for len in lengths {
-        let id = lock(&run.model).attempt(topic, queue_id, *len, Some(boot));
+        let id = attempt(run, topic, queue_id, *len, boot);
         let body = body_of(id, *len);
         let properties = properties_of(id);
         let message = message(topic, queue_id, id, &body, properties.as_bytes());
@@ -36,9 +43,14 @@ pub(super) async fn put_group(
                 }
                 Err(AppendError::PoolExhausted) => {
                     run.trace.sometimes("store: pool exhausted");
+                    // The end of its turn, whatever became of it.
+                    store.turn_end();
                     return false;
                 }
-                Err(_) => return false,
+                Err(_) => {
+                    store.turn_end();
+                    return false;
+                }
             }
         }
     }
@@ -55,7 +67,7 @@ async fn put_batch(
     queue_id: u32,
     lengths: &[usize],
 ) -> bool {
-    let ids: Vec<u64> = lengths.iter().map(|len| lock(&run.model).attempt(topic, queue_id, *len, Some(boot))).collect();
+    let ids: Vec<u64> = lengths.iter().map(|len| attempt(run, topic, queue_id, *len, boot)).collect();
     let bodies: Vec<Vec<u8>> = ids.iter().zip(lengths).map(|(id, len)| body_of(*id, *len)).collect();
     let properties: Vec<String> = ids.iter().map(|id| properties_of(*id)).collect();
     let items: Vec<BatchItem<'_>> = (0..ids.len())

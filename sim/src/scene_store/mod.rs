@@ -23,7 +23,10 @@ use tokio::sync::Notify;
 use crate::{
     dice::Dice,
     log_image::{self, Found},
-    model::{CONSUMED, DAMAGE, DERIVED, LIVE, Model, NOT_DURABLE, PANIC, Place, Promise, RECOVERY, body_of, key_of},
+    model::{
+        CONSUMED, DAMAGE, DERIVED, LIVE, LOST_SUFFIX, Model, NOT_DURABLE, PANIC, Place, Promise, RECOVERY, Sent,
+        body_of, key_of,
+    },
     plan::{Client, Plan},
     scene::{self, Outcome, lock},
     trace::Trace,
@@ -39,6 +42,9 @@ const LIVE_MS: u64 = 10_000;
 /// A cut that waits for its moment looks so often, in such steps.
 const TEAR_STEPS: u32 = 10_000;
 const TEAR_STEP_US: u64 = 40;
+
+/// So long a sync may take beside its interval.
+const AGE_SLACK: Duration = Duration::from_millis(500);
 
 /// What outlives a boot.
 struct Run {
@@ -154,10 +160,15 @@ impl Driver {
                     lock(&machine.disk).faults.sync_us = (fault.value, fault.value);
                     self.run.trace.sometimes("disk: stalled");
                 }
-                "full" => {
-                    let mut disk = lock(&machine.disk);
-                    disk.quota = disk.used_bytes();
-                    self.run.trace.sometimes("disk: full");
+                "full" | "full for a while" => {
+                    {
+                        let mut disk = lock(&machine.disk);
+                        disk.quota = disk.used_bytes();
+                        self.run.trace.sometimes("disk: full");
+                    }
+                    if fault.kind != "full" {
+                        self.sleep_us(fault.value).await;
+                    }
                 }
                 "stop" => {
                     lock(&self.run.stop).notify_one();
@@ -215,6 +226,9 @@ impl Driver {
     fn crash(&mut self, kinds: &[Crash]) {
         let run = &self.run;
         let store = lock(&run.store).take();
+        if let Some(store) = store.as_ref().filter(|_| run.machine.is_alive()) {
+            self.check_age(store);
+        }
         if run.machine.is_alive() && store.is_none() {
             run.trace.sometimes("crash: in recovery");
         }
@@ -281,7 +295,7 @@ impl Driver {
                 return;
             }
             let alive = self.run.machine.is_alive();
-            let broken = lock(&self.run.store).as_ref().is_some_and(|store| store.refusal().is_some());
+            let broken = lock(&self.run.store).as_ref().is_some_and(|store| scene::must_restart(store));
             if !alive || broken {
                 self.crash(&[Crash::Process]);
                 process = self.boot();
@@ -296,6 +310,7 @@ impl Driver {
                     return;
                 }
             }
+            self.disk_has_space().await;
             self.last_client(round).await;
             if self.is_over() {
                 return;
@@ -318,6 +333,18 @@ impl Driver {
         let opened = scene::within(&self.world, Duration::from_millis(LIVE_MS), self.run.opened.notified()).await;
         if opened.is_none() && lock(&self.run.store).is_none() {
             lock(&self.run.model).violation(LIVE, "the store did not open after the last power cut");
+        }
+    }
+
+    /// A store that said that its disk is full notices that it is not.
+    async fn disk_has_space(&self) {
+        for _ in 0..LIVE_MS / 100 {
+            let refusal = lock(&self.run.store).as_ref().and_then(|store| store.refusal());
+            if refusal.is_none() {
+                return;
+            }
+            self.run.trace.sometimes("store: waited for a disk that had been full");
+            self.sleep_us(100_000).await;
         }
     }
 
@@ -355,6 +382,24 @@ impl Driver {
 }
 
 impl Driver {
+    /// Under ASYNC_FLUSH nothing stays in the page cache for longer than the intervals say, if nothing holds the disk up.
+    fn check_age(&self, store: &MessageStore) {
+        let run = &self.run;
+        let config = store.config();
+        let is_held_up =
+            run.plan.faults.iter().any(|fault| matches!(&*fault.kind, "pause" | "stall" | "full" | "full for a while"));
+        if run.model_promise() == Promise::Disk || is_held_up || lock(&run.machine.disk).injected > 0 {
+            return;
+        }
+        let limit = Duration::from_millis(2 * config.flush_interval_ms + config.flush_thorough_ms) + AGE_SLACK;
+        let Some(before) = self.world.time.now().checked_sub(limit) else { return };
+        run.trace.sometimes("store: the age of what is not synced was looked at");
+        let mut model = lock(&run.model);
+        if let Some(id) = model.unsynced(run.machine.boots(), store.flushed().get(), before) {
+            model.violation(LOST_SUFFIX, format!("message {id} was stored more than {limit:?} ago and is not synced"));
+        }
+    }
+
     /// Soon after segments have gone each queue begins with the first message that the log has for it.
     async fn queues_follow(&self, store: &MessageStore) {
         let mut lagging = None;
