@@ -546,14 +546,15 @@ async fn a_queue_that_lost_a_file_is_made_anew() {
         }
     };
     let (first, middle, last) = (remove(0), remove(2), remove(4));
-    let (short, shorter) = (cut(2, 700), cut(4, 20));
+    let (short, shorter, empty) = (cut(2, 700), cut(4, 20), cut(0, 0));
     let all = |root: &Path| std::fs::remove_dir_all(root.join("consumequeue")).unwrap();
-    let harms: [Harm<'_>; 6] = [
+    let harms: [Harm<'_>; 7] = [
         ("first", &first),
         ("middle", &middle),
         ("last", &last),
         ("short", &short),
         ("last short", &shorter),
+        ("first empty", &empty),
         ("all", &all),
     ];
     for (what, harm) in harms {

@@ -60,9 +60,8 @@ pub fn restore(store: &MessageStore, offsets: &ConsumerOffsets, pending_max: usi
         done.extend(half::named_by(op));
         true
     })?;
-    let is_restored = !store.recovered().clean;
     let halves_end = read(store, HALF_TOPIC, from.halves, |record| {
-        let half = half::summary(record, is_restored);
+        let half = half::summary(record);
         let is_done = done.contains(&half.place) || done.contains(&half.root);
         if is_done {
             // Its later places are done, too.
@@ -193,7 +192,7 @@ impl Asker {
         let end = read(&core.store, HALF_TOPIC, table.horizon(), |record| {
             let has_room = !table.is_full();
             if has_room {
-                table.discover(half::summary(record, false));
+                table.discover(half::summary(record));
             }
             has_room
         })?;

@@ -50,7 +50,7 @@ pub fn root_of(record: &Record<'_>) -> QueueOffset {
 }
 
 /// What is remembered of an open half message.
-pub fn summary(record: &Record<'_>, is_restored: bool) -> Half {
+pub fn summary(record: &Record<'_>) -> Half {
     let message = &record.message;
     let immunity = properties::get(message.properties, name::CHECK_IMMUNITY_TIME);
     // RocketMQ takes -1, and what is no number, for "as all others".
@@ -61,7 +61,7 @@ pub fn summary(record: &Record<'_>, is_restored: bool) -> Half {
         log: record.log_offset,
         born_ms: message.born_timestamp,
         immune_ms: immune_s.map(|seconds| seconds.saturating_mul(1_000)),
-        is_restored,
+        is_restored: false,
     }
 }
 
@@ -240,7 +240,7 @@ mod tests {
     fn immunity_is_in_seconds() {
         let check = |value: &str, expect: Option<i64>| {
             let text = format!("CHECK_IMMUNITY_TIME_IN_SECONDS\u{1}{value}");
-            assert_eq!(summary(&stored(&text, 0), false).immune_ms, expect, "{value}");
+            assert_eq!(summary(&stored(&text, 0)).immune_ms, expect, "{value}");
         };
         check("60", Some(60_000));
         check("-1", None);

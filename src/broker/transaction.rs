@@ -31,7 +31,7 @@ pub struct Half {
     pub born_ms: i64,
     /// CHECK_IMMUNITY_TIME_IN_SECONDS: not asked about before that age.
     pub immune_ms: Option<i64>,
-    /// It was open when the broker started after a crash: its commit may be in the log already, without its op message.
+    /// It was there when the broker started: its commit may be in the log already, without its op message.
     pub is_restored: bool,
 }
 
@@ -89,6 +89,8 @@ struct Table {
     reopened: VecDeque<u64>,
     /// Halves below it have been seen.
     horizon: u64,
+    /// Halves below it were there at the start: a process before this one may have delivered them.
+    began: u64,
     /// A start found more open ones than are remembered: it left the rest to `discover`.
     is_cut: bool,
     /// Op messages below the second number concern only halves below the first.
@@ -148,13 +150,14 @@ impl Transactions {
                 table.finished_ahead.insert(half.root.0);
             }
         } else if half.root.0 < table.horizon {
-            table.open(half);
+            table.open(Half { is_restored: true, ..half });
         }
     }
 
     /// At a start: the queue has been shown up to here.
     pub fn restored(&self, end: QueueOffset) {
         let mut table = self.lock();
+        table.began = end.0;
         // Those that were left out are still to be seen.
         if !table.is_cut {
             table.horizon = table.horizon.max(end.0);
@@ -174,7 +177,8 @@ impl Transactions {
         }
         // A later place of a transaction that is not open was stored while it was being finished.
         if is_first || table.open.get(&root).is_some_and(|known| known.place < half.place) {
-            table.open(half);
+            let is_restored = root < table.began;
+            table.open(Half { is_restored, ..half });
         }
     }
 
@@ -205,7 +209,7 @@ impl Transactions {
         Begin::Open(Claim {
             root,
             place: known.map(|half| half.place),
-            is_restored: known.is_some_and(|half| half.is_restored),
+            is_restored: known.map_or(root.0 < table.began, |half| half.is_restored),
             is_delivered: table.delivered.contains(&root.0),
         })
     }
@@ -459,6 +463,28 @@ mod tests {
             table.mark_era(QueueOffset(number), QueueOffset(number));
         }
         assert!(table.lock().eras.len() <= ERAS_MAX);
+    }
+
+    /// What a killed process had delivered was delivered again: the next one was stopped in order before it looked, and
+    /// the one after that believed an orderly stop; nor did anybody look for those that a full table left for later.
+    #[test]
+    fn what_was_there_at_the_start_is_looked_for() {
+        let table = Transactions::new(2, FROM);
+        for place in 0..4 {
+            table.restore(half(place, place, 0), false);
+        }
+        table.restored(QueueOffset(4));
+        let looks = |root: u64| match table.begin(QueueOffset(root)) {
+            Begin::Open(claim) => claim.is_restored,
+            other => panic!("{other:?}"),
+        };
+        assert!(looks(0), "restored");
+        assert!(looks(3), "left out, and decided before it is seen");
+        table.finish(QueueOffset(0));
+        table.discover(half(2, 2, 0));
+        assert!(looks(2), "left out, and seen later");
+        table.discover(half(4, 4, 0));
+        assert!(!looks(4), "new");
     }
 
     /// A table that a start found full kept the horizon back for ever: what it held had been stored again behind the

@@ -153,6 +153,10 @@ fn decode(bytes: &[u8]) -> Decoded {
         if slot[..4] != MAGIC.to_be_bytes() || crc32fast::hash(&slot[..SLOT_BYTES - 4]) != crc {
             continue;
         }
+        // RocketMQ's offsets have a sign; a log that begins behind them would overflow.
+        if [12, 20, 28].iter().any(|field| number(at + field) > i64::MAX as u64) {
+            continue;
+        }
         sequence = sequence.max(number(at + 4));
         // A stop between slot and byte 0 leaves a slot whose copy differs: the other slot is the truth then.
         let is_ours = number(at + 36) as i64 == physic_timestamp;

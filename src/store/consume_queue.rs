@@ -37,6 +37,8 @@ pub struct Unit {
 }
 
 impl Unit {
+    const NONE: Unit = Unit { offset: LogOffset(0), size: 0, tags_code: 0 };
+
     pub fn end(&self) -> LogOffset {
         self.offset + u64::from(self.size)
     }
@@ -136,6 +138,7 @@ impl ConsumeQueue {
             // A unit that was durable, of a message that the log has.
             let counts =
                 |unit: Unit| unit.is_message() && below(unit) && unit.offset >= log_min && !plant!(QueueLackIgnored);
+            let mut short = Vec::new();
             for entry in queue.files.storage().list(&queue.directory)? {
                 let Some(position) = offset_of(&entry.name) else { continue };
                 if !position.is_multiple_of(queue.files.file_bytes()) {
@@ -150,6 +153,9 @@ impl ConsumeQueue {
                         ),
                     )));
                 }
+                if entry.len < queue.files.file_bytes() {
+                    short.push(position / UNIT_BYTES);
+                }
                 // A file whose creation was cut is short, but then no sync made any of its units durable.
                 if entry.len < queue.files.file_bytes() && queue.first_of_short(&entry)?.is_some_and(counts) {
                     return Err(queue.lacks(format!(
@@ -163,11 +169,16 @@ impl ConsumeQueue {
             }
             let mut starts: Vec<u64> = state.existing.keys().copied().collect();
             // The last file whose first unit is known to be good holds the end.
-            let mut file = 0;
+            let (mut file, mut last_known) = (0, Unit::NONE);
             for (index, start) in starts.iter().enumerate() {
-                if below(queue.read_written(*start)?) {
-                    file = index;
+                let first = queue.read_written(*start)?;
+                if below(first) {
+                    (file, last_known) = (index, first);
                 }
+            }
+            // Nor of any in a later file.
+            if let Some(start) = short.into_iter().find(|start| starts[..file].contains(start) && counts(last_known)) {
+                return Err(queue.lacks(format!("the file {} is cut short", queue.name_of(start))));
             }
             // What stands before a hole was let go: a power cut brought the name back.
             let is_hole = |index: &usize| starts[index - 1] + per_file != starts[*index];
@@ -179,7 +190,7 @@ impl ConsumeQueue {
                 }
             }
             if let Some(start) = starts.get(gone)
-                && (log_min.0, gone) == (0, 0)
+                && log_min.0 == 0
                 && *start > 0
                 && counts(queue.read_written(*start)?)
             {

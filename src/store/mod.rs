@@ -167,7 +167,6 @@ impl MessageStore {
             last_store_timestamp,
         );
         let settled = Watermark::new(checkpoint.known.map_or(0, |known| known.derived.min(end).0));
-        let mut checkpoint = checkpoint;
         // Everything up to the end was synced just now; queues and index only up to where they were.
         let derived = checkpoint.known.map_or(begin, |known| known.derived).min(end);
         let check_from = checkpoint.known.map_or(begin, |known| known.check_from).min(derived);

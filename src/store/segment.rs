@@ -30,9 +30,11 @@ pub fn name_of(offset: u64) -> String {
     format!("{offset:020}")
 }
 
-/// The offset in a file's name; `None` if it is no such name.
+/// The offset in a file's name; `None` if it is no such name. RocketMQ's offsets are positive 64-bit integers with a sign,
+/// so adding to one never overflows.
 pub fn offset_of(name: &str) -> Option<u64> {
-    (name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit())).then(|| name.parse().ok()).flatten()
+    let is_name = name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
+    name.parse().ok().filter(|offset| is_name && *offset <= i64::MAX as u64)
 }
 
 /// The segments from the oldest to the one being written; adjacent, all of one size.
@@ -117,7 +119,10 @@ mod tests {
     fn names_are_twenty_digits() {
         assert_eq!(name_of(1_073_741_824), "00000000001073741824");
         assert_eq!(offset_of("00000000001073741824"), Some(1_073_741_824));
-        for bad in ["", "1", "0000000000107374182x", "000000000010737418240", "+0000000001073741824"] {
+        assert_eq!(offset_of("09223372036854775807"), Some(i64::MAX as u64));
+        for bad in
+            ["", "1", "09223372036854775808", "0000000000107374182x", "000000000010737418240", "+0000000001073741824"]
+        {
             assert_eq!(offset_of(bad), None, "{bad}");
         }
     }

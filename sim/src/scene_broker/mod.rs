@@ -155,6 +155,7 @@ pub async fn run(plan: Plan, trace: Trace) -> Outcome {
     model.kinds.levels_ms = LEVELS_S.iter().map(|seconds| seconds * 1_000).collect();
     model.kinds.retry_max = plan.get("retry_max", 2) as i32;
     model.kinds.check_max = CHECK_MAX;
+    model.kinds.table_is_small = plan.get("transactions_pending_max", 256) < 256;
     model.kinds.clock_tick = Duration::from_millis(plan.get("clock.tick_ms", 1));
     model.kinds.commits.interval = Duration::from_millis(plan.get("flush_offsets_ms", 5_000));
     let run = Arc::new(Run {

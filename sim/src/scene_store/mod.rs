@@ -256,12 +256,13 @@ impl Driver {
     async fn checkpoint_written(&self) {
         let path = std::path::Path::new(scene::ROOT).join("checkpoint");
         for _ in 0..TEAR_STEPS {
-            let disk = lock(&self.run.machine.disk);
-            if disk.node(&path).is_some() && !disk.is_durable(&path, 0..4_096) {
-                self.run.trace.sometimes("crash: with an unsynced checkpoint");
-                return;
+            let is_written = {
+                let disk = lock(&self.run.machine.disk);
+                disk.node(&path).is_some() && !disk.is_durable(&path, 0..4_096)
+            };
+            if is_written {
+                return self.run.trace.sometimes("crash: with an unsynced checkpoint");
             }
-            drop(disk);
             self.sleep_us(TEAR_STEP_US).await;
         }
     }
