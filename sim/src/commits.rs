@@ -39,6 +39,11 @@ impl Commits {
         self.acknowledged.entry(key.clone()).or_default().push((now, boot, offset));
     }
 
+    /// The group is about to go back: what it committed before binds nobody any more, whatever becomes of that.
+    pub fn goes_back(&mut self, key: &Key) {
+        self.acknowledged.remove(key);
+    }
+
     /// A client of the group connects once more while the broker lives: requests of its earlier connection may still
     /// arrive, and put it back.
     pub fn reconnected(&mut self, group: &str, boot: u64) {

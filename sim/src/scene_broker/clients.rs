@@ -524,6 +524,7 @@ async fn go_back(
     let queue_id = *queue as i32;
     let mut call = Call::new(request::UPDATE_CONSUMER_OFFSET);
     UpdateConsumerOffset { consumer_group: group, topic, queue_id, commit_offset: to }.write(&mut call.fields);
+    lock(&run.model).kinds.commits.goes_back(key);
     let answer = wire.call(env, call, WAIT).await.ok()??;
     if answer.code != response::SUCCESS {
         return Some(());

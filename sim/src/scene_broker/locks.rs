@@ -20,7 +20,11 @@ struct Holder {
 }
 
 #[derive(Default)]
-pub(super) struct Holders(BTreeMap<i32, Holder>);
+pub(super) struct Holders {
+    by_queue: BTreeMap<i32, Holder>,
+    /// Clients and boots in which a request of an earlier connection may still give a queue back.
+    unsure: BTreeSet<(String, u64)>,
+}
 
 fn queue(id: i32) -> MessageQueue {
     MessageQueue { broker_name: "tiny".into(), queue_id: id, topic: "T0".into() }
@@ -67,8 +71,13 @@ async fn turn(env: &Env, run: &Run, wire: &mut WireClient, client: &str, boot: u
     let asked = env.clock.monotonic();
     if dice.below(4) == 0 {
         // Also those of others: they must not mind. From this moment on nothing is certain about one's own.
-        lock(&run.locks).0.retain(|id, holder| holder.client != client || !queues.contains(id));
-        wire.call(env, call(request::UNLOCK_BATCH_MQ, client, &queues), WAIT).await.ok()??;
+        lock(&run.locks).by_queue.retain(|id, holder| holder.client != client || !queues.contains(id));
+        let answer = wire.call(env, call(request::UNLOCK_BATCH_MQ, client, &queues), WAIT).await;
+        let Ok(Some(_)) = answer else {
+            // A broker that was paused may do it long after this client has connected anew and locked again.
+            lock(&run.locks).unsure.insert((client.to_owned(), boot));
+            return None;
+        };
         run.trace.sometimes("lock: given back");
         return Some(());
     }
@@ -82,7 +91,7 @@ async fn turn(env: &Env, run: &Run, wire: &mut WireClient, client: &str, boot: u
         if !queues.contains(id) {
             lock(&run.model).violation(LOCKED, format!("{client} was given queue {id}, which it did not ask for"));
         }
-        let other = holders.0.get(id).filter(|other| other.client != client && other.boot == boot);
+        let other = holders.by_queue.get(id).filter(|other| other.client != client && other.boot == boot);
         if let Some(other) = other
             && other.since < asked
             && now < other.until
@@ -91,7 +100,11 @@ async fn turn(env: &Env, run: &Run, wire: &mut WireClient, client: &str, boot: u
             lock(&run.model).violation(LOCKED, text);
         }
         let holder = Holder { client: client.to_owned(), boot, since: now, until: asked + LIFE };
-        holders.0.insert(*id, holder);
+        if holders.unsure.contains(&(client.to_owned(), boot)) {
+            holders.by_queue.remove(id);
+        } else {
+            holders.by_queue.insert(*id, holder);
+        }
         run.trace.sometimes("lock: granted");
     }
     if granted.len() < queues.len() {
