@@ -17,6 +17,7 @@ import signal
 import time
 import traceback
 
+import apache
 import mqadmin
 import servers
 import tools
@@ -40,7 +41,7 @@ PEER_FAULTS = {
 }
 
 CLIENT_LIMIT_S = 420
-SUITES = {**servers.SUITES, "mqadmin": mqadmin.suite}
+SUITES = {**servers.SUITES, "mqadmin": mqadmin.suite, "apache": apache.suite}
 
 
 def run_client(name, namesrv, features, at_once=None, log=None):

@@ -44,13 +44,24 @@ def built(target, sources, build):
     return target
 
 
+def fetched(version, profile, target):
+    """The directory of that version's jars."""
+    pom = HERE / "java" / "pom.xml"
+    fetch = lambda target: call(["mvn", "-q", "-B", "-f", pom, f"-P{profile}", f"-Drocketmq.version={version}",
+                                 "dependency:copy-dependencies", f"-DoutputDirectory={target}"], attempts=2)
+    return built(BUILD / "jars" / target, [pom], fetch)
+
+
 def jars(version):
     """Class path of that version: client, mqadmin, servers."""
-    pom = HERE / "java" / "pom.xml"
-    profile = ["-Pserver"]
-    fetch = lambda target: call(["mvn", "-q", "-B", "-f", pom, *profile, f"-Drocketmq.version={version}",
-                                 "dependency:copy-dependencies", f"-DoutputDirectory={target}"], attempts=2)
-    return f"{built(BUILD / 'jars' / version, [pom], fetch)}/*"
+    return f"{fetched(version, 'server', version)}/*"
+
+
+def apache(version):
+    """The jars of that version's own integration tests, and a class path with what stands in for their bases in front."""
+    found, sources = fetched(version, "apache", f"{version}-tests"), sorted((HERE / "java" / "apache").glob("*.java"))
+    compile_ = lambda target: call(["javac", "-nowarn", "-d", target, "-cp", f"{found}/*", *sources])
+    return found, f"{built(BUILD / 'classes' / f'{version}-tests', sources, compile_)}:{found}/*"
 
 
 def compiled(version):
