@@ -88,6 +88,7 @@ impl Queues {
             other => other,
         }
     }
+
     /// Makes durable which topics have queues.
     pub async fn sync_names(&self) -> Result<(), SyncFailed> {
         self.files.storage().sync_dir(&self.root).await
