@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use bytes::Bytes;
 use keelmq::{
     broker::{self, Broker, config::Config, half},
     model::Message,
@@ -240,9 +241,8 @@ async fn taken_over(root: &Path, end: usize, delivered: u64, change: impl FnOnce
     broker::start(os::env(tokio::runtime::Handle::current()), config, None).await.unwrap()
 }
 
-/// Waits for the record that the broker puts at the queue's `at`, and compares all of its message with what Java put
-/// there (which at that moment stood at another place).
-async fn is_as_javas(broker: &Broker, topic: &str, at: i64, recorded: &str) {
+/// Waits for the record at the queue's `at`: an answer says that its records are stored, not that their queues know them.
+async fn queued(broker: &Broker, topic: &str, at: i64, recorded: &str) -> Bytes {
     let store = &broker.core().store;
     let begun = std::time::Instant::now();
     while (store.max_offset(topic, 0).0 as i64) <= at {
@@ -250,8 +250,14 @@ async fn is_as_javas(broker: &Broker, topic: &str, at: i64, recorded: &str) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let get = Get { topic, queue_id: 0, offset: at, count_max: 1, bytes_max: u64::MAX, filter: None };
-    let got = store.get(&get).unwrap();
-    let Scan::Record(ours) = record::scan(&got.records[0], true) else { panic!("no record") };
+    store.get(&get).unwrap().records.remove(0)
+}
+
+/// Waits for the record that the broker puts at the queue's `at`, and compares all of its message with what Java put
+/// there (which at that moment stood at another place).
+async fn is_as_javas(broker: &Broker, topic: &str, at: i64, recorded: &str) {
+    let bytes = queued(broker, topic, at, recorded).await;
+    let Scan::Record(ours) = record::scan(&bytes, true) else { panic!("no record") };
     let bytes = read(&format!("stores/4.9.7/records/{recorded}.bin"));
     let javas = same_record(recorded, &bytes);
     let shown = half::shown_properties(&ours.message);
@@ -294,16 +300,8 @@ async fn what_is_decided_about_javas_halves() {
     assert_eq!(peer.answer().await.code, 0);
     is_as_javas(&broker, "RecTopic", 10, "2942-committed").await;
     // Its time and hosts are the broker's own.
-    let get = Get {
-        topic: "RMQ_SYS_TRANS_OP_HALF_TOPIC",
-        queue_id: 0,
-        offset: 0,
-        count_max: 1,
-        bytes_max: 9_999,
-        filter: None,
-    };
-    let got = broker.core().store.get(&get).unwrap();
-    let Scan::Record(ours) = record::scan(&got.records[0], true) else { panic!("no record") };
+    let op = queued(&broker, "RMQ_SYS_TRANS_OP_HALF_TOPIC", 0, "3198-op-commit").await;
+    let Scan::Record(ours) = record::scan(&op, true) else { panic!("no record") };
     let bytes = read("stores/4.9.7/records/3198-op-commit.bin");
     let Message { born_timestamp, born_host, store_host, .. } = ours.message;
     let javas = same_record("op", &bytes).message;
