@@ -27,11 +27,15 @@ from world import JavaServers, Keelmq, Process, Server, Trouble, await_registere
 MAIN = ["send-sync", "send-async", "send-oneway", "send-batch", "consume-1000", "live", "tags", "unicode-tags", "order",
         "order-rebalance", "rebalance", "rebalance-leave", "offsets-restart", "bodies", "body-empty", "unicode", "too-large",
         "auto-topic", "from-first", "broadcast", "pull", "lite-pull", "offset-queries"]
-KINDS = ["retry", "dead-letter", "delay", "transaction-commit", "transaction-rollback", "transaction-check", "sql92",
-         "query-key", "query-unique-key", "view-message", "request-reply", "trace", "reset-offset"]
+KINDS = ["from-last", "from-timestamp", "suspend", "retry", "dead-letter", "delay", "transaction-commit", "transaction-rollback", "transaction-check", "sql92",
+         "query-key", "query-unique-key", "view-message", "request-reply", "trace", "reset-offset", "consume-directly"]
 TIERS = {"main": MAIN, "kinds": KINDS, "all": MAIN + KINDS}
 # Half messages are asked for soon instead of after a minute. Without the trace topic Go's client drops its traces.
 KINDS_SETTINGS = [("transactionCheckInterval", 2000), ("transactionTimeOut", 2000), ("traceTopicEnable", "true")]
+# A group without an offset begins at 0, whatever its client was told, while the start of the queue is there and counts as
+# in memory. So these are played on a broker of their own, to which nothing but the last message is in memory.
+ANEW = ["from-last", "from-timestamp"]
+ANEW_SETTINGS = [("accessMessageInMemoryMaxRatio", 0)]
 
 # Where 4.9.7 itself does not do what the client asks for; only with --peer, and never a reason to excuse ours.
 PEER_FAULTS = {
@@ -71,11 +75,17 @@ def run_client(name, namesrv, features, at_once=None, log=None):
     return results
 
 
-def run_suite(name, arguments, ours, addresses, features):
+def run_suite(name, arguments, ours, addresses, anew, features):
     start = time.monotonic()
     try:
         if name in tools.CLIENTS:
-            results = run_client(name, addresses.namesrv, features)
+            usual = [feature for feature in features if feature not in ANEW]
+            results = run_client(name, addresses.namesrv, usual) if usual else {}
+            beginnings = [feature for feature in features if feature in ANEW]
+            if anew:
+                results |= run_client(name, anew.namesrv, beginnings, log=f"{name}-anew")
+            else:
+                results |= {feature: ("n/a", "needs a binary to start", 0) for feature in beginnings}
         elif ours is None:
             results = {name: ("n/a", "needs a binary to start and stop", 0)}
         else:
@@ -158,7 +168,8 @@ def main():
         signal.signal(number, interrupted)
     start = time.monotonic()
     results = {}
-    server = None
+    started = {}
+    anew = None
     try:
         if arguments.broker:
             ours = (lambda directory: Keelmq(arguments.binary, directory)) if arguments.binary else None
@@ -174,14 +185,19 @@ def main():
             if not arguments.peer:
                 begin_far_out(directory / "store")
             settings = KINDS_SETTINGS if arguments.tier != "main" else []
-            addresses = server = ours(directory).standalone(directory / "store", settings)
+            addresses = ours(directory).standalone(directory / "store", settings)
+            started["broker"] = addresses
+        if ours and any(name in tools.CLIENTS for name in arguments.suites) and any(feature in ANEW for feature in arguments.played):
+            directory = scratch("anew")
+            anew = started["broker of those who begin anew"] = ours(directory).standalone(directory / "store", ANEW_SETTINGS)
         await_registered(addresses.namesrv, 1)
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            plays = {name: pool.submit(run_suite, name, arguments, ours, addresses, arguments.played) for name in arguments.suites}
+            plays = {name: pool.submit(run_suite, name, arguments, ours, addresses, anew, arguments.played)
+                     for name in arguments.suites}
             results = {name: play.result() for name, play in plays.items()}
-        if server:
+        for name, server in started.items():
             complaint = server.stop()
-            results["broker"] = {"starts, serves, stops": ("FAIL", complaint, 0) if complaint else ("ok", "", 0)}
+            results[name] = {"starts, serves, stops": ("FAIL", complaint, 0) if complaint else ("ok", "", 0)}
     except Trouble as trouble:
         results["broker"] = {"starts, serves, stops": ("FAIL", str(trouble), 0)}
     table(results, arguments.played)

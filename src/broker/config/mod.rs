@@ -119,7 +119,7 @@ settings! {
         max_transfer_count_on_message_in_memory: u32 = 32; "maxTransferCountOnMessageInMemory", count(1, 100_000), AtStart, "messages of one pull near the end of the log";
         max_transfer_bytes_on_message_in_disk: u64 = 65_536; "maxTransferBytesOnMessageInDisk", bytes(1, GIB), AtStart, "bytes of one pull far behind the end";
         max_transfer_count_on_message_in_disk: u32 = 8; "maxTransferCountOnMessageInDisk", count(1, 100_000), AtStart, "messages of one pull far behind the end";
-        access_message_in_memory_max_ratio: u32 = 40; "accessMessageInMemoryMaxRatio", percent(), AtStart, "share of the machine's memory that counts as near the end";
+        access_message_in_memory_max_ratio: u32 = 40; "accessMessageInMemoryMaxRatio", Allowed::number(0, 100, Unit::Percent), AtStart, "share of the machine's memory that counts as near the end";
         max_filter_message_size_bytes: u64 = 16_000; "maxFilterMessageSize", bytes(20, GIB), AtStart, "bytes of consume queue looked through by one pull";
         os_page_cache_busy_timeout_ms: u64 = 1_000; "osPageCacheBusyTimeOutMills", ms(1, DAY_MS), AtRunTime, "an append that takes longer makes sends be refused for the moment";
         transient_store_pool_enable: bool = false; "transientStorePoolEnable", TRUTH, AtStart, "ASYNC_FLUSH: append into memory first; an acknowledged message may be lost when the process dies";

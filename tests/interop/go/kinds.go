@@ -1,9 +1,11 @@
-// The Go client's second tier: retries, dead letters, delays, transactions, filters, request-reply, trace.
+// The Go client's second tier: where a group begins, suspension, retries, dead letters, delays, transactions, filters,
+// request-reply, trace.
 package main
 
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -14,6 +16,194 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 	"github.com/apache/rocketmq-client-go/v2/producer"
 )
+
+// early sends forty messages, ten a queue, and waits until the queues know them: one that looks empty begins at 0 whatever
+// was asked.
+func early(s *stage) (rocketmq.Producer, []*primitive.MessageQueue, error) {
+	p, err := s.producer(producer.WithQueueSelector(producer.NewManualQueueSelector()))
+	if err != nil {
+		return nil, nil, err
+	}
+	starter, err := s.producer()
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := s.send(starter, "early", 0, 1); err != nil {
+		return nil, nil, err
+	}
+	queues, err := s.route(s.topic)
+	for i := 1; i <= 10 && err == nil; i++ {
+		err = round(s, p, queues, fmt.Sprintf("early%d", i))
+	}
+	in := &inbox{}
+	if err == nil {
+		_, err = s.consumer(s.group("early"), s.topic, all, in, consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset))
+	}
+	return p, queues, first(err, in.atLeast(1+10*len(queues), 45*time.Second))
+}
+
+// round sends one message to each queue.
+func round(s *stage, p rocketmq.Producer, queues []*primitive.MessageQueue, name string) error {
+	for _, queue := range queues {
+		message := primitive.NewMessage(s.topic, []byte(body(fmt.Sprintf("%s-%d", name, queue.QueueId), 20)))
+		message.Queue = queue
+		if _, err := p.SendSync(context.Background(), message); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (in *inbox) named(start string) *inbox {
+	found := &inbox{}
+	for _, message := range in.snapshot() {
+		if strings.HasPrefix(string(message.Body), start) {
+			found.add(message)
+		}
+	}
+	return found
+}
+
+func fromLast(s *stage) error {
+	p, queues, err := early(s)
+	if err != nil {
+		return err
+	}
+	in := &inbox{}
+	if _, err := s.consumer(s.group("late"), s.topic, all, in, consumer.WithConsumeFromWhere(consumer.ConsumeFromLastOffset)); err != nil {
+		return err
+	}
+	// What comes before the group looked at a queue is skipped with the rest.
+	read := map[int]bool{}
+	for end := time.Now().Add(45 * time.Second); len(read) < len(queues); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(end) {
+			return fmt.Errorf("read from %v alone", read)
+		}
+		if err := round(s, p, queues, fmt.Sprintf("hello%d", time.Now().UnixNano())); err != nil {
+			return err
+		}
+		for _, message := range in.snapshot() {
+			read[message.Queue.QueueId] = true
+		}
+	}
+	starter, err := s.producer()
+	if err != nil {
+		return err
+	}
+	later, err := s.send(starter, "later", 0, 40)
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(30 * time.Second); len(in.named("later").messages) < len(later) && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+	}
+	time.Sleep(time.Second)
+	old := len(in.named("early").messages)
+	return first(in.named("later").exactly(later), check(old == 0, "%d messages from before the group was", old))
+}
+
+func fromTimestamp(s *stage) error {
+	if _, _, err := early(s); err != nil {
+		return err
+	}
+	second := time.Now().Truncate(time.Second).Add(time.Second) // a client names whole seconds
+	time.Sleep(time.Until(second.Add(100 * time.Millisecond)))
+	p, err := s.producer()
+	if err != nil {
+		return err
+	}
+	later, err := s.send(p, "later", 0, 40)
+	if err != nil {
+		return err
+	}
+	in := &inbox{}
+	// This client reads the time as UTC where Java reads it as local time.
+	if _, err := s.consumer(s.group("late"), s.topic, all, in, consumer.WithConsumeFromWhere(consumer.ConsumeFromTimestamp),
+		consumer.WithConsumeTimestamp(second.UTC().Format("20060102150405"))); err != nil {
+		return err
+	}
+	return in.exactly(later)
+}
+
+// pausing refuses the messages n7 and n8 twice each, and holds the queue up for a moment each time.
+type pausing struct {
+	inbox
+	refused map[string]int
+}
+
+const pause = 400 * time.Millisecond
+
+func (r *pausing) receive(context_ context.Context, batch ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+	r.add(batch...)
+	text := string(batch[0].Body)
+	if !strings.HasPrefix(text, "n7:") && !strings.HasPrefix(text, "n8:") || r.refused[text] == 2 {
+		return consumer.ConsumeSuccess, nil
+	}
+	r.refused[text]++
+	if orderly, ok := primitive.GetOrderlyCtx(context_); ok {
+		orderly.SuspendCurrentQueueTimeMillis = int(pause.Milliseconds())
+	}
+	return consumer.SuspendCurrentQueueAMoment, nil
+}
+
+func (in *inbox) numbers() []int {
+	var numbers []int
+	for _, message := range in.snapshot() {
+		var number int
+		fmt.Sscanf(string(message.Body), "n%d:", &number)
+		numbers = append(numbers, number)
+	}
+	return numbers
+}
+
+// suspend: an orderly listener that refuses holds its queue up and gets the same message again.
+func suspend(s *stage) error {
+	p, err := s.producer(producer.WithQueueSelector(producer.NewManualQueueSelector()))
+	if err != nil {
+		return err
+	}
+	starter, err := s.producer()
+	if err != nil {
+		return err
+	}
+	if _, err := s.send(starter, "first", 0, 1); err != nil {
+		return err
+	}
+	queues, err := s.route(s.topic)
+	if err != nil {
+		return err
+	}
+	in := &pausing{refused: map[string]int{}}
+	if _, err := s.consumer(s.group("c"), s.topic, tag("n"), in, consumer.WithConsumerOrder(true)); err != nil {
+		return err
+	}
+	var expected []int
+	for i := 0; i < 20; i++ {
+		message := primitive.NewMessage(s.topic, []byte(body(fmt.Sprintf("n%d", i), 20))).WithTag("n")
+		message.Queue = queues[0]
+		if _, err := p.SendSync(context.Background(), message); err != nil {
+			return err
+		}
+		expected = append(expected, i)
+		if i == 7 || i == 8 {
+			expected = append(expected, i, i)
+		}
+	}
+	if err := in.atLeast(len(expected), 60*time.Second); err != nil {
+		return err
+	}
+	time.Sleep(time.Second)
+	if err := check(slices.Equal(in.numbers(), expected), "came as %v", in.numbers()); err != nil {
+		return err
+	}
+	for _, i := range []int{8, 9, 11, 12} {
+		waited := in.arrivals[i].Sub(in.arrivals[i-1])
+		if err := check(waited >= pause-50*time.Millisecond, "delivery %d came %v after the refused one", i, waited); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // refusing answers "later" for as many deliveries as asked, then takes the message.
 type refusing struct {

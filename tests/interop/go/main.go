@@ -35,6 +35,9 @@ var scenarios = map[string]func(*stage) error{
 	"pull":            pull,
 	"lite-pull":       poll,
 
+	"from-last":            fromLast,
+	"from-timestamp":       fromTimestamp,
+	"suspend":              suspend,
 	"retry":                retry,
 	"dead-letter":          deadLetter,
 	"delay":                delay,

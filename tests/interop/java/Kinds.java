@@ -1,5 +1,7 @@
-// The Java client's second tier: retries, dead letters, delays, transactions, filters, queries, request-reply, trace, reset.
+// The Java client's second tier: where a group begins, suspension, retries, dead letters, delays, transactions, filters,
+// queries, request-reply, trace, reset, messages that a tool hands over.
 
+import java.text.SimpleDateFormat;
 import java.util.*;
 import java.util.concurrent.*;
 import java.util.concurrent.atomic.*;
@@ -8,10 +10,15 @@ import org.apache.rocketmq.client.consumer.*;
 import org.apache.rocketmq.client.consumer.listener.*;
 import org.apache.rocketmq.client.producer.*;
 import org.apache.rocketmq.client.utils.MessageUtil;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.*;
+import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 final class Kinds {
     static void register(Map<String, Interop.Scenario> scenarios) {
+        scenarios.put("from-last", Kinds::fromLast);
+        scenarios.put("from-timestamp", Kinds::fromTimestamp);
+        scenarios.put("suspend", Kinds::suspend);
         scenarios.put("retry", Kinds::retry);
         scenarios.put("dead-letter", Kinds::deadLetter);
         scenarios.put("delay", Kinds::delay);
@@ -25,7 +32,123 @@ final class Kinds {
         scenarios.put("request-reply", Kinds::requestReply);
         scenarios.put("trace", Kinds::trace);
         scenarios.put("reset-offset", Kinds::resetOffset);
+        scenarios.put("consume-directly", Kinds::consumeDirectly);
     }
+
+    // ---- where a group begins that has no offset yet
+
+    /** Forty messages, ten a queue, that the queues know of: one that looks empty begins at 0 whatever was asked. */
+    static List<MessageQueue> early(Stage s, DefaultMQProducer producer) throws Exception {
+        s.send(producer, s.topic, "early", 0, 1);
+        List<MessageQueue> queues = s.route(producer, s.topic);
+        for (MessageQueue queue : queues) {
+            for (int i = 1; i <= 10; i++) producer.send(new Message(s.topic, Stage.bytes(Stage.body("early" + i, 20))), queue);
+            for (long end = Stage.now() + 20_000; producer.maxOffset(queue) < 10; Thread.sleep(20)) {
+                Stage.check(Stage.now() < end, queue + " does not know its messages");
+            }
+        }
+        return queues;
+    }
+
+    static void fromLast(Stage s) throws Exception {
+        DefaultMQProducer producer = s.producer();
+        List<MessageQueue> queues = early(s, producer);
+        Stage.Inbox inbox = new Stage.Inbox();
+        s.consumer(s.group("late"), c -> {
+            c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_LAST_OFFSET);
+            c.subscribe(s.topic, "*");
+            c.registerMessageListener(inbox);
+        });
+        // What comes before the group looked at a queue is skipped with the rest.
+        Set<Integer> read = new HashSet<>();
+        for (long end = Stage.now() + 45_000; read.size() < queues.size(); Thread.sleep(200)) {
+            Stage.check(Stage.now() < end, "read from " + read + " alone");
+            for (MessageQueue queue : queues) producer.send(new Message(s.topic, Stage.bytes(Stage.body("hello" + Stage.now(), 20))), queue);
+            for (MessageExt message : inbox.all()) read.add(message.getQueueId());
+        }
+        List<String> later = s.send(producer, s.topic, "later", 0, 40);
+        Stage.Inbox counted = new Stage.Inbox();
+        for (long end = Stage.now() + 30_000; named(inbox, "later").size() < later.size() && Stage.now() < end; ) Thread.sleep(50);
+        Thread.sleep(1_000);
+        counted.add(named(inbox, "later"));
+        counted.exactly(later);
+        Stage.check(named(inbox, "early").isEmpty(), named(inbox, "early").size() + " messages from before the group was");
+    }
+
+    static List<MessageExt> named(Stage.Inbox inbox, String start) {
+        List<MessageExt> found = inbox.all();
+        found.removeIf(message -> !Stage.text(message).startsWith(start));
+        return found;
+    }
+
+    static void fromTimestamp(Stage s) throws Exception {
+        DefaultMQProducer producer = s.producer();
+        early(s, producer);
+        long second = (Stage.now() / 1000 + 1) * 1000; // a client names whole seconds
+        Thread.sleep(second + 100 - Stage.now());
+        List<String> later = s.send(producer, s.topic, "later", 0, 40);
+        Stage.Inbox inbox = new Stage.Inbox();
+        s.consumer(s.group("late"), c -> {
+            c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_TIMESTAMP);
+            c.setConsumeTimestamp(new SimpleDateFormat("yyyyMMddHHmmss").format(new Date(second)));
+            c.subscribe(s.topic, "*");
+            c.registerMessageListener(inbox);
+        });
+        inbox.exactly(later);
+    }
+
+    // ---- suspension
+
+    /** An orderly listener that refuses holds its queue up and gets the same message again; a suspended client pulls nothing. */
+    static void suspend(Stage s) throws Exception {
+        final int pause_ms = 400;
+        DefaultMQProducer producer = s.producer();
+        s.send(producer, s.topic, "first", 0, 1);
+        MessageQueue queue = s.route(producer, s.topic).get(0);
+        Stage.Inbox inbox = new Stage.Inbox();
+        Map<String, Integer> refused = new HashMap<>();
+        DefaultMQPushConsumer consumer = s.consumer(s.group("c"), c -> {
+            c.subscribe(s.topic, "n");
+            c.registerMessageListener((MessageListenerOrderly) (batch, context) -> {
+                inbox.add(batch);
+                String text = Stage.text(batch.get(0));
+                boolean refuse = text.startsWith("n7:") || text.startsWith("n8:");
+                if (!refuse || refused.merge(text, 1, Integer::sum) > 2) return ConsumeOrderlyStatus.SUCCESS;
+                context.setSuspendCurrentQueueTimeMillis(pause_ms);
+                return ConsumeOrderlyStatus.SUSPEND_CURRENT_QUEUE_A_MOMENT;
+            });
+        });
+        List<Integer> expected = new ArrayList<>();
+        for (int i = 0; i < 20; i++) {
+            producer.send(new Message(s.topic, "n", Stage.bytes(Stage.body("n" + i, 20))), queue);
+            expected.addAll(i == 7 || i == 8 ? List.of(i, i, i) : List.of(i));
+        }
+        inbox.atLeast(expected.size(), 60_000);
+        Stage.check(numbers(inbox).equals(expected), "came as " + numbers(inbox));
+        for (int i : new int[] {8, 9, 11, 12}) {
+            long waited = inbox.arrivals.get(i) - inbox.arrivals.get(i - 1);
+            Stage.check(waited >= pause_ms - 50, "delivery " + i + " came " + waited + " ms after the refused one");
+        }
+        consumer.suspend();
+        // The pull that waits at the broker already may still bring one.
+        producer.send(new Message(s.topic, "n", Stage.bytes(Stage.body("n20", 20))), queue);
+        Thread.sleep(2_000);
+        for (int i = 21; i < 25; i++) producer.send(new Message(s.topic, "n", Stage.bytes(Stage.body("n" + i, 20))), queue);
+        Thread.sleep(2_000);
+        Stage.check(inbox.size() <= expected.size() + 1, "a suspended client got " + numbers(inbox));
+        consumer.resume();
+        for (int i = 20; i < 25; i++) expected.add(i);
+        inbox.atLeast(expected.size(), 30_000);
+        Stage.check(numbers(inbox).equals(expected), "then came " + numbers(inbox));
+    }
+
+    static List<Integer> numbers(Stage.Inbox inbox) {
+        List<Integer> numbers = new ArrayList<>();
+        for (MessageExt message : inbox.all()) numbers.add(Integer.parseInt(Stage.text(message).split("[n:]")[1]));
+        return numbers;
+    }
+
+    // ---- refusing
 
     /** Answers "later" for as many deliveries as asked, then takes the message. */
     static final class Refusing extends Stage.Inbox {
@@ -262,25 +385,42 @@ final class Kinds {
         inbox.exactly(sent);
         // What mqadmin's resetOffsetByTime does. Refused until the group has stored an offset of every queue, which the
         // client does every 5 s.
-        org.apache.rocketmq.tools.admin.DefaultMQAdminExt admin = new org.apache.rocketmq.tools.admin.DefaultMQAdminExt();
-        admin.setNamesrvAddr(s.namesrv);
-        admin.setInstanceName(s.group("admin"));
-        admin.start();
-        try {
-            for (long end = Stage.now() + 30_000; ; Thread.sleep(200)) {
-                try {
-                    admin.resetOffsetByTimestamp(s.topic, s.group("c"), start, true);
-                    break;
-                } catch (org.apache.rocketmq.client.exception.MQClientException early) {
-                    if (Stage.now() > end) throw early;
-                }
+        DefaultMQAdminExt admin = admin(s);
+        for (long end = Stage.now() + 30_000; ; Thread.sleep(200)) {
+            try {
+                admin.resetOffsetByTimestamp(s.topic, s.group("c"), start, true);
+                break;
+            } catch (org.apache.rocketmq.client.exception.MQClientException early) {
+                if (Stage.now() > end) throw early;
             }
-        } finally {
-            admin.shutdown();
         }
         inbox.atLeast(40, 60_000);
         Set<String> again = new HashSet<>();
         for (MessageExt message : inbox.messages.subList(20, 40)) again.add(Stage.text(message));
         Stage.check(again.equals(new HashSet<>(sent)), "read again: " + again.size() + " of 20");
+    }
+
+    static DefaultMQAdminExt admin(Stage s) throws Exception {
+        DefaultMQAdminExt admin = new DefaultMQAdminExt();
+        admin.setNamesrvAddr(s.namesrv);
+        admin.setInstanceName(s.group("admin"));
+        admin.start();
+        s.closing(admin::shutdown);
+        return admin;
+    }
+
+    /** A tool has the broker hand a stored message to one client of the group (309), which says how it took it. */
+    static void consumeDirectly(Stage s) throws Exception {
+        DefaultMQProducer producer = s.producer();
+        List<String> sent = s.send(producer, s.topic, "n", 0, 5);
+        s.route(producer, s.topic);
+        Refusing inbox = new Refusing(0, 0);
+        DefaultMQPushConsumer consumer = s.consumer(s.group("c"), s.topic, "*", inbox);
+        inbox.exactly(sent);
+        MessageExt chosen = inbox.messages.get(2);
+        String client = consumer.getDefaultMQPushConsumerImpl().getmQClientFactory().getClientId();
+        String taken = admin(s).consumeMessageDirectly(s.group("c"), client, s.topic, chosen.getMsgId()).getConsumeResult().name();
+        Stage.check(taken.equals("CR_SUCCESS"), "taken as " + taken);
+        Stage.check(inbox.size() == 6 && Stage.text(inbox.all().get(5)).equals(Stage.text(chosen)), "handed over: " + inbox.size() + " deliveries");
     }
 }

@@ -109,6 +109,7 @@ final class Stage implements AutoCloseable {
         }
 
         synchronized int size() { return messages.size(); }
+        synchronized List<MessageExt> all() { return new ArrayList<>(messages); }
 
         synchronized void atLeast(int count, long patience_ms) throws Exception {
             for (long end = now() + patience_ms; messages.size() < count; ) {

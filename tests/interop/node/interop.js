@@ -7,10 +7,13 @@ const { Producer, Consumer, Message } = require('ali-ons');
 const LIMIT_MS = 100_000;
 const AT_ONCE = 4;
 const ROUTE_MS = 1_000; // an auto-created topic reaches the name server shortly after its first acknowledgement
+const QUEUES = 4; // this producer goes round them
 const [namesrv, prefix, ...features] = process.argv.slice(2);
 const NOT_APPLICABLE = {
   'send-oneway': 'every send of this client awaits its answer',
   'send-batch': 'not in this client',
+  suspend: 'not in this client',
+  'consume-directly': 'not in this client',
   'dead-letter': 'not in this client: it drops the message itself after maxReconsumeTimes',
 };
 
@@ -306,6 +309,38 @@ const scenarios = {
 
   // ---- second tier
 
+  async 'from-last'(s) {
+    const producer = await early(s);
+    const inbox = new Inbox();
+    s.consumer(s.group('late'), '*', inbox, { consumeFromWhere: 'CONSUME_FROM_LAST_OFFSET' });
+    // What comes before the group looked at a queue is skipped with the rest.
+    const read = () => new Set(inbox.messages.map(({ queueId }) => queueId)).size;
+    for (const end = Date.now() + 60_000; read() < QUEUES; await sleep(200)) {
+      check(Date.now() < end, `read from ${read()} queues alone`);
+      await s.send(producer, `hello${Date.now()}-`, 0, QUEUES);
+    }
+    const later = await s.send(producer, 'later', 0, 40);
+    const named = start => inbox.messages.filter(({ text }) => text.startsWith(start));
+    for (const end = Date.now() + 30_000; named('later').length < later.length && Date.now() < end;) await sleep(50);
+    await sleep(1_000);
+    const counted = new Inbox();
+    counted.messages = named('later');
+    await counted.exactly(later);
+    check(named('early').length === 0, `${named('early').length} messages from before the group was`);
+  },
+
+  async 'from-timestamp'(s) {
+    const producer = await early(s);
+    const second = (Math.floor(Date.now() / 1000) + 1) * 1000; // a client names whole seconds
+    await sleep(second + 100 - Date.now());
+    const later = await s.send(producer, 'later', 0, 40);
+    const inbox = new Inbox();
+    const local = new Date(second - 60_000 * new Date(second).getTimezoneOffset()).toISOString();
+    const consumeTimestamp = local.slice(0, 19).replace(/\D/g, '');
+    s.consumer(s.group('late'), '*', inbox, { consumeFromWhere: 'CONSUME_FROM_TIMESTAMP', consumeTimestamp });
+    await inbox.exactly(later);
+  },
+
   async retry(s) {
     const producer = await s.producer();
     const sent = await s.send(producer, 'n', 0, 3);
@@ -370,18 +405,24 @@ async function tags(s, one, other, unwanted) {
   await inbox.exactly(wanted);
 }
 
+// Forty messages that the queues know of: one that looks empty begins at 0 whatever was asked.
+async function early(s) {
+  const producer = await s.producer();
+  await s.expect(await s.send(producer, 'early', 0, 40));
+  return producer;
+}
+
 async function rebalance(s, leave) {
   const producer = await s.producer();
   await s.send(producer, 'first', 0, 1);
   await sleep(ROUTE_MS);
-  const queues = 4;
   const inboxes = [new Inbox(), new Inbox()];
   const consumers = inboxes.map(inbox => s.consumer(s.group('c'), '*', inbox));
 
   // Rounds that touch every queue, since this producer goes round, until a whole round arrived and everyone got a part of it.
   async function spread(name) {
     for (const end = Date.now() + 80_000; Date.now() < end;) {
-      const round = new Set(await s.send(producer, `${name}${Date.now()}-`, 0, queues));
+      const round = new Set(await s.send(producer, `${name}${Date.now()}-`, 0, QUEUES));
       await sleep(1_000);
       const shares = inboxes.map(inbox => inbox.messages.filter(({ text }) => round.has(text)).length);
       for (const inbox of inboxes) inbox.messages.forEach(({ text }) => round.delete(text));
@@ -404,7 +445,7 @@ async function rebalance(s, leave) {
   await sleep(1_000);
   together.messages = steady();
   await together.exactly(sent);
-  check(new Set(together.messages.map(({ queueId }) => queueId)).size === queues, 'not all queues covered');
+  check(new Set(together.messages.map(({ queueId }) => queueId)).size === QUEUES, 'not all queues covered');
 }
 
 async function play(feature) {

@@ -18,13 +18,14 @@ from rocketmq.ffi import MessageModel, _CConsumeStatus as ConsumeStatus
 LIMIT_S, AT_ONCE = 100, 4
 ROUTE_S = 1.0  # an auto-created topic reaches the name server shortly after its first acknowledgement
 NOT_APPLICABLE = {
-    "from-first": "the binding cannot choose where a group begins",
+    "from-first": "the binding cannot choose where a group begins", "from-timestamp": "the binding cannot choose where a group begins",
     "transaction-commit": "not in the binding", "transaction-rollback": "not in the binding", "transaction-check": "not in the binding",
     "sql92": "the library filters by tag alone",
     "dead-letter": "the binding cannot set the number of retries",
     "request-reply": "not in this client", "trace": "not in this version", "lite-pull": "not in this client",
     "body-empty": "the client refuses an empty body itself",
 }
+QUEUES = 4  # of a topic made by sending
 KEEP = []  # clients are never destroyed: the binding's destructor may free what a thread still uses
 
 
@@ -120,6 +121,17 @@ class Stage:
         KEEP.append(consumer)
         self.closers.append(consumer)
         return consumer
+
+    def raw_consumer(self, group, callback, expression=b"*", **options):
+        """The binding's own wrapper can only refuse by raising, which Python prints as an unhandled error."""
+        consumer = PushConsumer(group, **options)
+        consumer.set_namesrv_addr(self.namesrv)
+        consumer.set_instance_name(self.instance())
+        dll.Subscribe(consumer._handle, self.topic.encode(), expression)
+        consumer._register_callback(callback)
+        consumer.start()
+        KEEP.append(consumer)
+        self.closers.append(consumer)
 
     def message(self, text, tag=None):
         message = Message(self.topic)
@@ -267,7 +279,6 @@ def rebalance(s, leave):
     producer = s.producer()
     s.send(producer, "first", 0, 1)
     time.sleep(ROUTE_S)
-    queues = 4
     inboxes = [Inbox(), Inbox()]
     consumers = [s.consumer(s.group("c"), inbox) for inbox in inboxes]
 
@@ -280,7 +291,7 @@ def rebalance(s, leave):
         """Rounds of one message a queue until a whole round arrived and everyone got a part of it."""
         end = time.monotonic() + 80
         while time.monotonic() < end:
-            sent = {put(f"{name}{time.time_ns()}", queue) for queue in range(queues)}
+            sent = {put(f"{name}{time.time_ns()}", queue) for queue in range(QUEUES)}
             time.sleep(1)
             shares = [sent & {message.body for message in list(inbox.messages)} for inbox in inboxes]
             if set().union(*shares) == sent and all(shares):
@@ -294,7 +305,7 @@ def rebalance(s, leave):
         inboxes.pop(0)
         spread("left")
     # From here on nobody comes or goes: each message exactly once.
-    sent = [put(f"steady{i}", i % queues) for i in range(200)]
+    sent = [put(f"steady{i}", i % QUEUES) for i in range(200)]
     steady = lambda: [message for inbox in inboxes for message in list(inbox.messages) if message.body.startswith("steady")]
     end = time.monotonic() + 30
     while len(steady()) < len(sent) and time.monotonic() < end:
@@ -303,7 +314,7 @@ def rebalance(s, leave):
     together = Inbox()
     together.messages = steady()
     together.exactly(sent)
-    check(len({message.queue for message in together.messages}) == queues, "not all queues covered")
+    check(len({message.queue for message in together.messages}) == QUEUES, "not all queues covered")
 
 
 def offsets_restart(s):
@@ -413,6 +424,57 @@ def pull(s):
 # ---- second tier
 
 
+def from_last(s):
+    """Where this library's groups begin unless it is told otherwise."""
+    producer = s.producer()
+    s.send(producer, "early", 0, 40)
+    time.sleep(ROUTE_S)
+    inbox = Inbox()
+    s.consumer(s.group("late"), inbox)
+    named = lambda start: [message for message in list(inbox.messages) if message.body.startswith(start)]
+    # What comes before the group looked at a queue is skipped with the rest.
+    end = time.monotonic() + 60
+    while len({message.queue for message in list(inbox.messages)}) < QUEUES:
+        check(time.monotonic() < end, f"read from {({message.queue for message in list(inbox.messages)})} alone")
+        for queue in range(QUEUES):
+            producer.send_orderly(s.message(body(f"hello{time.time_ns()}", 20)), queue)
+        time.sleep(0.2)
+    later = s.send(producer, "later", 0, 40)
+    end = time.monotonic() + 30
+    while len(named("later")) < len(later) and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(1)
+    counted = Inbox()
+    counted.messages = named("later")
+    counted.exactly(later)
+    check(not named("early"), f"{len(named('early'))} messages from before the group was")
+
+
+def suspend(s):
+    """An orderly listener that refuses holds its queue up and gets the same message again; this library always for a second."""
+    producer = s.producer()
+    s.send(producer, "first", 0, 1)
+    time.sleep(ROUTE_S)
+    inbox, refused = Inbox(), {}
+
+    def refusing(_, handle):
+        received = Received(RecvMessage(handle))
+        inbox.add(received)
+        if received.body.startswith(("n7:", "n8:")) and refused.setdefault(received.body, 0) < 2:
+            refused[received.body] += 1
+            return ConsumeStatus.RECONSUME_LATER.value
+        return ConsumeStatus.CONSUME_SUCCESS.value
+
+    s.raw_consumer(s.group("c"), refusing, b"n", orderly=True)
+    for i in range(20):
+        producer.send_orderly(s.message(body(f"n{i}", 20), "n"), 0)
+    expected = sorted([*range(20), 7, 7, 8, 8])
+    inbox.at_least(len(expected))
+    time.sleep(1)
+    numbers = [int(message.body[1:].split(":")[0]) for message in inbox.messages]
+    check(numbers == expected, f"came as {numbers}")
+
+
 def retry(s):
     producer = s.producer()
     s.send(producer, "first", 0, 1)
@@ -424,15 +486,7 @@ def retry(s):
         inbox.add(received)
         return (ConsumeStatus.RECONSUME_LATER if received.times < 1 else ConsumeStatus.CONSUME_SUCCESS).value
 
-    # The binding's own wrapper can only refuse by raising, which Python prints as an unhandled error.
-    consumer = PushConsumer(s.group("c"))
-    consumer.set_namesrv_addr(s.namesrv)
-    consumer.set_instance_name(s.instance())
-    dll.Subscribe(consumer._handle, s.topic.encode(), b"*")
-    consumer._register_callback(refusing)
-    consumer.start()
-    KEEP.append(consumer)
-    s.closers.append(consumer)
+    s.raw_consumer(s.group("c"), refusing)
     # Not into its start: a client whose connection is still being made gives a message up that it cannot send back
     # ("GetTransport get timed_mutex timeout", and no second try), so this one may come once only.
     inbox.at_least(1, 90)
@@ -474,7 +528,8 @@ SCENARIOS = {
     "tags": lambda s: tags(s, "a", "b", "c"), "unicode-tags": lambda s: tags(s, "标签", "тег", "étiquette"),
     "rebalance": lambda s: rebalance(s, False), "rebalance-leave": lambda s: rebalance(s, True),
     "offsets-restart": offsets_restart, "bodies": bodies, "unicode": unicode, "too-large": too_large,
-    "auto-topic": auto_topic, "broadcast": broadcast, "pull": pull, "retry": retry, "delay": delay,
+    "auto-topic": auto_topic, "broadcast": broadcast, "pull": pull, "from-last": from_last,
+    "suspend": suspend, "retry": retry, "delay": delay,
 }
 
 
