@@ -140,6 +140,10 @@ fn records_of_the_log() {
         "RMQ_SYS_TRANS_HALF_TOPIC/0@4 0 0 0 0 ::1>::1 checked REAL_TOPIC=RecTopic;TRANSACTION_CHECK_TIMES=1;TRAN_MSG=true;UNIQ_KEY=7F00000100002A9F0000000000000006;CLUSTER=DefaultCluster;PGROUP=RecProducer;REAL_QID=0",
     );
     check(
+        "4.9.7/given-up",
+        "TRANS_CHECK_MAX_TIME_TOPIC/0@0 0 0 0 0 ::1>::1 checked REAL_TOPIC=RecTopic;TRANSACTION_CHECK_TIMES=3;TRAN_MSG=true;UNIQ_KEY=7F00000100002A9F0000000000000006;CLUSTER=DefaultCluster;PGROUP=RecProducer;REAL_QID=0",
+    );
+    check(
         "5.4.0/records/0000-plain",
         "GoldenTopic/0@0 0 0 0 0 127.0.0.1>127.0.0.1 first MSG_REGION=DefaultRegion;UNIQ_KEY=FD00000000000000000000000000000219D91DBD16A68553023F0000;CLUSTER=DefaultCluster;TAGS=TagA;KEYS=KeyA;WAIT=true;TRACE_ON=true;",
     );
@@ -182,7 +186,7 @@ async fn queues_and_index_of_the_log() {
         std::fs::write(root.path().join("commitlog/00000000000000000000"), segment).unwrap();
         if all {
             for (name, mut bytes) in files_below(&recorded) {
-                if name.starts_with("records/") || name == "filler.bin" {
+                if name.starts_with("records/") || name.ends_with(".bin") {
                     continue;
                 }
                 if name == "checkpoint" {
@@ -258,7 +262,7 @@ async fn queued(broker: &Broker, topic: &str, at: i64, recorded: &str) -> Bytes 
 async fn is_as_javas(broker: &Broker, topic: &str, at: i64, recorded: &str) {
     let bytes = queued(broker, topic, at, recorded).await;
     let Scan::Record(ours) = record::scan(&bytes, true) else { panic!("no record") };
-    let bytes = read(&format!("stores/4.9.7/records/{recorded}.bin"));
+    let bytes = read(&format!("stores/4.9.7/{recorded}.bin"));
     let javas = same_record(recorded, &bytes);
     let shown = half::shown_properties(&ours.message);
     assert_eq!(Message { properties: &shown, ..ours.message }, javas.message, "{recorded}");
@@ -269,18 +273,27 @@ async fn is_as_javas(broker: &Broker, topic: &str, at: i64, recorded: &str) {
 async fn what_waits_in_javas_log() {
     let root = tempfile::tempdir().unwrap();
     let broker = taken_over(root.path(), 2_670, 0, |_| ()).await;
-    is_as_javas(&broker, "RecTopic", 10, "3722-delayed").await;
-    is_as_javas(&broker, "%RETRY%RecGroup", 0, "3910-sent-back").await;
+    is_as_javas(&broker, "RecTopic", 10, "records/3722-delayed").await;
+    is_as_javas(&broker, "%RETRY%RecGroup", 0, "records/3910-sent-back").await;
     broker.shutdown(Duration::from_secs(1)).await;
 
     let root = tempfile::tempdir().unwrap();
-    let asking = |config: &mut Config| (config.transaction_check_interval_ms, config.transaction_timeout_ms) = (300, 0);
+    let asking = |config: &mut Config| {
+        (config.transaction_check_interval_ms, config.transaction_timeout_ms) = (300, 0);
+        // The recording grows old: nothing is given up for its age.
+        (config.transaction_check_max, config.file_reserved_time_h) = (3, 10_000_000);
+    };
     let broker = taken_over(root.path(), 6_314, 2, asking).await;
-    is_as_javas(&broker, "RecTopic", 18, "6314-delayed-v6").await;
+    is_as_javas(&broker, "RecTopic", 18, "records/6314-delayed-v6").await;
     // Two halves are open: of the first only the op message was cut off, so it is asked about as well.
-    for (at, recorded) in [(4, "6513-checked-once-v6"), (5, "6813-checked-twice-v6"), (6, "7113-checked-thrice-v6")] {
+    for (at, recorded) in [
+        (4, "records/6513-checked-once-v6"),
+        (5, "records/6813-checked-twice-v6"),
+        (6, "records/7113-checked-thrice-v6"),
+    ] {
         is_as_javas(&broker, "RMQ_SYS_TRANS_HALF_TOPIC", at, recorded).await;
     }
+    is_as_javas(&broker, "TRANS_CHECK_MAX_TIME_TOPIC", 0, "given-up").await;
     broker.shutdown(Duration::from_secs(1)).await;
 }
 
@@ -298,7 +311,7 @@ async fn what_is_decided_about_javas_halves() {
     let mut peer = Peer::connect(broker.address()).await;
     peer.send(&request(code::END_TRANSACTION, 1, &fields, b"")).await;
     assert_eq!(peer.answer().await.code, 0);
-    is_as_javas(&broker, "RecTopic", 10, "2942-committed").await;
+    is_as_javas(&broker, "RecTopic", 10, "records/2942-committed").await;
     // Its time and hosts are the broker's own.
     let op = queued(&broker, "RMQ_SYS_TRANS_OP_HALF_TOPIC", 0, "3198-op-commit").await;
     let Scan::Record(ours) = record::scan(&op, true) else { panic!("no record") };
@@ -306,5 +319,21 @@ async fn what_is_decided_about_javas_halves() {
     let Message { born_timestamp, born_host, store_host, .. } = ours.message;
     let javas = same_record("op", &bytes).message;
     assert_eq!(ours.message, Message { born_timestamp, born_host, store_host, ..javas });
+    broker.shutdown(Duration::from_secs(1)).await;
+}
+
+/// A message of Java's log that a consumer sends back here waits for its level, or is dead, as Java stored it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_back_to_javas_log() {
+    let root = tempfile::tempdir().unwrap();
+    let broker = taken_over(root.path(), 2_070, 1, |config| config.message_delay_level = "1h".into()).await;
+    let mut peer = Peer::connect(broker.address()).await;
+    for (opaque, delay_level) in [(1, "1"), (2, "-1")] {
+        let fields = [("group", "RecGroup"), ("offset", "1888"), ("delayLevel", delay_level)];
+        peer.send(&request(code::CONSUMER_SEND_MSG_BACK, opaque, &fields, b"")).await;
+        assert_eq!(peer.answer().await.code, 0);
+    }
+    is_as_javas(&broker, "SCHEDULE_TOPIC_XXXX", 1, "records/2070-sent-back-waiting").await;
+    is_as_javas(&broker, "%DLQ%RecGroup", 0, "records/2392-dead-letter").await;
     broker.shutdown(Duration::from_secs(1)).await;
 }
