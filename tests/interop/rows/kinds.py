@@ -2,7 +2,7 @@
 
 import json
 
-from rows.row import Row, await_max, item, place, props, pull, v1, v2, without
+from rows.row import Row, await_max, heartbeat, item, place, props, pull, v1, v2, without
 
 
 def kinds():
@@ -57,6 +57,8 @@ def kinds():
     yield pull("37: pull back", topic="Tran")
     yield pull("37: pull back halves", topic="RMQ_SYS_TRANS_HALF_TOPIC", maxMsgNums="10")
 
+    yield from halves_refused(end)
+
     key = {"topic": "Back", "key": "k", "maxNum": "10", "beginTimestamp": "0", "endTimestamp": "4000000000000"}
     found = lambda answer: answer if isinstance(answer, str) else {**answer, "ext": sorted(answer["ext"] or {}), "form": None}
     yield Row("12: found", 12, key, masks=found)
@@ -76,6 +78,7 @@ def kinds():
         yield Row(f"{code}: unknown topic", code, of(b=f"Reply{code}", i=props(("REPLY_TO_CLIENT", "nobody"))), b"reply")
         yield Row(f"{code}: blank topic", code, of(b="", i=props(("REPLY_TO_CLIENT", "nobody"))), b"reply")
         yield Row(f"{code}: without fields", code, None, b"reply")
+    yield from replies_not_kept()
     named = "what is named and what is wrong with it is said"
     for name, fields in (("without fields", None), ("no id", {"topic": "Tran"}), ("no such place", {"msgId": "7F00000100002A9F00000000FFFFFFFF"}), ("nonsense", {"msgId": "x"})):
         yield Row(f"323: {name}", 323, fields, why=named, ours={"code": 1})
@@ -88,6 +91,50 @@ def kinds():
     yield Row("402: later versions' code", 402, {}, why="5.x's code is served", ours={"code": 0})
     yield Row("18: later versions' list of topics", 18, {}, b'{"topicConfigList":[]}', why="5.x's code is served", ours={"code": 0})
     yield Row("361: lite pull", 361, {**pull("", topic="Pull").fields, "sysFlag": "20"}, why="5.x's lite pull is served", ours={"code": 0, "remark": "FOUND"})
+
+
+def halves_refused(end):
+    """A broker that rejects transactions refuses what says TRAN_MSG=true, whatever its flag says, and still ends what it has."""
+    half = lambda value="true": props(("TRAN_MSG", value), ("PGROUP", "TP"), ("UNIQ_KEY", "T2"))
+    yield Row("37: half before they are refused", 310, v2(a="TP", b="Tran", e="1", f="4", i=half()), b"half 3")
+    yield Row("halves are refused", 25, {}, b"rejectTransactionMessage=true\n")
+    yield Row("half refused", 310, v2(a="TP", b="Tran", e="1", f="4", i=half()), b"half")
+    yield Row("half refused, binary", 310, v2(a="TP", b="Tran", e="1", f="4", i=half()), b"half", form="binary")
+    yield Row("half refused, long names", 10, v1(producerGroup="TP", topic="Tran", queueId="1", sysFlag="4", properties=half()), b"half")
+    yield Row("half refused, to a topic that is not there", 310, v2(a="TP", b="TranRefused", e="1", f="4", i=half()), b"half")
+    yield Row("half refused, without its flag", 310, v2(a="TP", b="Tran", e="1", i=half()), b"half")
+    yield Row("half refused, delayed", 310, v2(a="TP", b="Tran", e="1", f="4", i=half() + props(("DELAY", "18"))), b"half")
+    for value in ("TRUE", "false", "1", ""):
+        yield Row(f"half that says {value!r}", 310, v2(a="TP", b="Tran", e="1", f="4", i=half(value)), b"half")
+    # Not of a transaction, and yet no queue is told of it: the flag says that it waits.
+    yield Row("no half, its flag alone", 310, v2(a="TP", b="Tran", e="1", f="4"), b"plain")
+    yield Row("no half", 310, v2(a="TP", b="Tran", e="1"), b"plain")
+    yield Row("a batch is no half", 320, v2(a="TP", b="Tran", e="1", f="4", i=half(), m="true"), item())
+    offset = lambda side: (side.memory["37: half before they are refused"]["ext"] or {}).get("queueOffset", "0")
+    yield Row("37: commit while they are refused", 37, {**end("37: half before they are refused", "0", "8"), "tranStateTableOffset": offset})
+    yield Row("halves are taken", 25, {}, b"rejectTransactionMessage=false\n")
+    yield Row("half taken", 310, v2(a="TP", b="Tran", e="1", f="4", i=half()), b"half")
+    yield await_max("Tran", 1, 2)
+    yield pull("what became of halves", topic="Tran", queueId="1", maxMsgNums="32")
+
+
+def replies_not_kept():
+    """A reply goes to whoever asked all the same; whether it is stored says the broker's setting."""
+    topic = "DefaultCluster_REPLY_TOPIC"
+    rows = lambda when: [
+        Row(f"reply {when}: {code}, asker {asker}", code, (v1 if code == 324 else v2)(**{
+            "topic" if code == 324 else "b": topic,
+            "properties" if code == 324 else "i": props(("REPLY_TO_CLIENT", asker), ("CORRELATION_ID", "9"))}), b"reply")
+        for code in (324, 325) for asker in ("nobody", "asker9")]
+    yield Row("34: the asker", 34, {}, heartbeat("asker9", producers=["Askers"]))
+    yield Row("replies are not kept", 25, {}, b"storeReplyMessageEnable=false\n")
+    yield from rows("not kept")
+    yield Row("replies are kept", 25, {}, b"storeReplyMessageEnable=true\n")
+    yield from rows("kept")
+    yield Row("what the asker was told", listen=0.5)
+    yield await_max(topic, 0, 10)
+    yield pull("replies that were kept", topic=topic, maxMsgNums="32")
+    yield Row("35: the asker", 35, {"clientID": "asker9", "producerGroup": "Askers"})
 
 
 def tried_again():

@@ -43,8 +43,10 @@ def pulls():
     for expression in ("n > 3", "n = '3'", "TAGS = 'A'", "n BETWEEN 1 AND 2", "n IN ('1','5')", "missing IS NULL", "n IS NOT NULL AND n < 2", "NOT (n > 1)", "TRUE", "n > 3 OR TAGS = 'B'",
                        "missing = 1", "n NOT IN ('1')", "missing NOT IN ('1')", "n <> 3"):
         yield one(f"SQL {expression}", expressionType="SQL92", subscription=expression, maxMsgNums="10")
-    for expression in ("n >", "", "n > 'a'", "n IN (1,5)", "1", "((", "n = = 2"):
-        yield one(f"SQL broken {expression!r}", {"why": "a broken SQL expression is refused, not passed over", "ours": {"code": 23}}, expressionType="SQL92", subscription=expression)
+    for expression, said in {"n >": "character 4", "": "is not empty", "n > 'a'": "character 5: only numbers have an order", "n IN (1,5)": "character 7: a text in single quotes",
+                             "1": "character 1: a truth is expected", "((": "character 3", "n = = 2": "character 5"}.items():
+        yield one(f"SQL broken {expression!r}", {"why": "a broken SQL expression is refused with position and reason, not passed over", "ours": {"code": 23, "remark": said}},
+                  expressionType="SQL92", subscription=expression)
     for flag in range(0, 32):
         if flag & 2 == 0:
             yield one(f"sysFlag {flag}", sysFlag=str(flag), commitOffset="3", consumerGroup=f"F{flag}")
