@@ -28,7 +28,7 @@ use keelmq::{
     os,
     protocol::code::request as code,
 };
-use world::{Peer, ask, request, send, send_fields, until};
+use world::{Heard, Peer, ask, request, send, send_fields, until};
 
 fn real() -> Env {
     os::env(tokio::runtime::Handle::current())
@@ -50,6 +50,8 @@ enum Fault {
     WriteStuck,
     /// A write panics.
     WritePanics,
+    /// Syncs do not come back.
+    SyncStuck,
     /// New segments do not come.
     NewStuck,
     /// There is no space for a new segment.
@@ -124,7 +126,12 @@ impl File for FaultyFile {
     }
 
     fn sync(&self) -> BoxFuture<'_, Result<(), SyncFailed>> {
-        self.inner.sync()
+        Box::pin(async {
+            while self.switch.is(Fault::SyncStuck) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            self.inner.sync().await
+        })
     }
 }
 
@@ -219,6 +226,56 @@ async fn a_busy_page_cache_refuses_sends() {
     assert_eq!(send(&mut second, "Busy", b"3").await.fields["queueOffset"], "2");
     broker.shutdown(Duration::from_secs(1)).await;
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// A sender that says WAIT=false is told before its message lasts, and nobody else: what the broker stores itself says so
+/// too, a message sent back (36) and a committed one (37), and yet whoever asked for it waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn only_a_sender_that_does_not_wait_is_answered_before_the_flush() {
+    let folder = tempfile::tempdir().unwrap();
+    let (env, switch) = Faulty::env();
+    let broker = start(env, folder.path(), |config| config.sync_flush_timeout_ms = 60_000).await;
+    let mut peer = Peer::connect(broker.address()).await;
+    let with = |properties| [&send_fields("Flush")[..], &[("i", properties)]].concat();
+    let place = |sent: &Heard| u64::from_str_radix(&sent.fields["msgId"][16..], 16).unwrap().to_string();
+    let plain = send(&mut peer, "Flush", b"plain").await;
+    let half = with("TRAN_MSG\\u0001true\\u0002PGROUP\\u0001p");
+    let half = ask(&mut peer, code::SEND_MESSAGE_V2, &half, b"half").await;
+    assert_eq!((plain.code, half.code), (0, 0));
+    switch.set(Fault::SyncStuck);
+    let back = [("group", "G"), ("offset", &place(&plain)), ("delayLevel", "1")];
+    let end = [
+        ("producerGroup", "p"),
+        ("tranStateTableOffset", &half.fields["queueOffset"]),
+        ("commitLogOffset", &place(&half)),
+        ("commitOrRollback", "8"),
+    ];
+    let waits = [
+        request(code::SEND_MESSAGE_V2, 11, &with("WAIT\\u0001true"), b"waits"),
+        request(code::CONSUMER_SEND_MSG_BACK, 12, &back, b""),
+        request(code::END_TRANSACTION, 13, &end, b""),
+    ];
+    for request in waits {
+        let before = broker.core().store.appended();
+        peer.send(&request).await;
+        until("it is written", async || broker.core().store.appended() > before).await;
+    }
+    // Another connection: sends of one are answered in their order.
+    let mut other = Peer::connect(broker.address()).await;
+    let told = ask(&mut other, code::SEND_MESSAGE_V2, &with("WAIT\\u0001false"), b"does not wait").await;
+    assert_eq!(told.code, 0, "{told:?}");
+    // Who is told too early would be told by now.
+    let early = tokio::time::timeout(Duration::from_millis(300), peer.answer()).await;
+    assert!(early.is_err(), "{early:?}");
+    switch.set(Fault::Nothing);
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let heard = peer.answer().await;
+        told.push((heard.opaque, heard.code));
+    }
+    told.sort_unstable();
+    assert_eq!(told, [(11, 0), (12, 0), (13, 0)]);
+    broker.shutdown(Duration::from_secs(1)).await;
 }
 
 /// A segment that does not come within segmentWaitMaxMs is code 1, no space for it is 14, anything else that the disk says
