@@ -5,6 +5,7 @@
 
 mod logs;
 mod reading;
+mod refusals;
 mod wire_and_files;
 #[allow(dead_code)]
 #[path = "../remoting/world.rs"]
