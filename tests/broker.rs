@@ -7,22 +7,27 @@
 mod world;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use keelmq::{
     broker::{self, Broker, address_server, config::Config},
-    env::Env,
+    env::{BoxFuture, Clock, Env},
     namesrv::{NameServer, NamesrvConfig},
     os,
     protocol::{
-        body::{Body, TopicRouteData},
+        body::{Body, DataVersion, RegisterBrokerBody, TopicRouteData, registration_crc},
         code::request as code,
+        command::{Response, decode},
     },
-    remoting::{Server, ServerConfig},
+    remoting::{Answer, Lane, Processor, Request, Router, Server, ServerConfig},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use world::{Peer, ask, send, send_fields, until};
@@ -230,21 +235,23 @@ async fn free_address() -> String {
     bound.local_addr().unwrap().to_string()
 }
 
-/// One HTTP answer for every connection.
-async fn http_server(answer: &'static str) -> SocketAddr {
+/// Answers every connection with `text` as it is then, and notes when that was.
+async fn http_server(text: Arc<Mutex<String>>) -> (SocketAddr, Arc<Mutex<Vec<Instant>>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let (address, times) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<Instant>>>::default());
+    let noted = times.clone();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
+            noted.lock().unwrap().push(Instant::now());
             let mut asked = [0; 1024];
             let read = stream.read(&mut asked).await.unwrap_or(0);
             let path_is_right = asked[..read].starts_with(b"GET /rocketmq/nsaddr HTTP/1.0\r\n");
-            let _ = stream
-                .write_all(if path_is_right { answer.as_bytes() } else { b"HTTP/1.0 404 Not Found\r\n\r\n" })
-                .await;
+            let not_found = "HTTP/1.0 404 Not Found\r\n\r\n".to_owned();
+            let answer = if path_is_right { text.lock().unwrap().clone() } else { not_found };
+            let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
-    address
+    (address, times)
 }
 
 #[tokio::test]
@@ -253,28 +260,211 @@ async fn an_address_server_names_the_name_servers() {
     let ask = async |address: String, path: &str| {
         address_server::ask(&*env.network, &*env.clock, &address, path).await.map_err(|error| error.to_string())
     };
-    let good = http_server("HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nhost:9876").await.to_string();
+    let text = "HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nhost:9876".to_owned();
+    let good = http_server(Arc::new(Mutex::new(text))).await.0.to_string();
     assert_eq!(ask(good.clone(), "/rocketmq/nsaddr").await.unwrap(), ["host:9876"]);
     assert!(ask(good, "/else").await.unwrap_err().contains("404 Not Found"));
     assert!(ask(free_address().await, "/rocketmq/nsaddr").await.is_err());
 }
 
-/// Ten seconds after its start a broker without name servers asks the address server, and registers with whom it names.
+/// The kernel's clock, on which ten seconds and more take a hundredth of it.
+struct Hurried {
+    clock: Arc<dyn Clock>,
+    /// What was asked for.
+    sleeps: Mutex<BTreeSet<Duration>>,
+}
+
+impl Clock for Hurried {
+    fn wall_ms(&self) -> i64 {
+        self.clock.wall_ms()
+    }
+
+    fn utc_offset_s(&self, wall_ms: i64) -> i32 {
+        self.clock.utc_offset_s(wall_ms)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.sleeps.lock().unwrap().insert(duration);
+        self.clock.sleep(if duration < Duration::from_secs(10) { duration } else { duration / 100 })
+    }
+}
+
+fn hurried() -> (Arc<Hurried>, Env) {
+    let clock = Arc::new(Hurried { clock: real().clock, sleeps: Mutex::default() });
+    (clock.clone(), Env { clock, ..real() })
+}
+
+/// Ten seconds after its start, and every two minutes from then on, a broker without name servers asks the address server.
+/// It registers with whom that names, and no longer with whom it does not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_without_name_servers_asks_the_address_server() {
-    let folder = tempfile::tempdir().unwrap();
-    let names = Names::start(folder.path()).await;
-    let text = format!("HTTP/1.0 200 OK\r\n\r\n{}\n", names.address);
-    let address = http_server(text.leak()).await;
-    let begun = std::time::Instant::now();
-    let broker = start(real(), &folder.path().join("store"), |config| {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (first, second) = (Names::start(folders[0].path()).await, Names::start(folders[1].path()).await);
+    let text = Arc::new(Mutex::new("HTTP/1.0 503 Service Unavailable\r\n\r\n".to_owned()));
+    let (address, asked) = http_server(text.clone()).await;
+    let names = |addresses: &[SocketAddr]| {
+        let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        *text.lock().unwrap() = format!("HTTP/1.0 200 OK\r\n\r\n{}\n", list.join(";"));
+    };
+    let (clock, env) = hurried();
+    let began = Instant::now();
+    let broker = start(env, &folders[0].path().join("store"), |config| {
         config.fetch_namesrv_addr_by_address_server = true;
         config.rmq_address_server_domain = address.to_string();
     })
     .await;
-    until("a registration", async || names.route("SELF_TEST_TOPIC").await.is_some()).await;
-    assert!(begun.elapsed() >= Duration::from_secs(10));
-    assert_eq!(broker.core().config().namesrv_addr, [names.address.to_string()]);
+    let times = |asked: &Mutex<Vec<Instant>>| asked.lock().unwrap().clone();
+    until("the first question", async || !times(&asked).is_empty()).await;
+    names(&[first.address]);
+    until("a registration", async || first.route("SELF_TEST_TOPIC").await.is_some()).await;
+    names(&[second.address]);
+    until("one elsewhere", async || second.route("SELF_TEST_TOPIC").await.is_some()).await;
+    assert_eq!(broker.core().config().namesrv_addr, [second.address.to_string()]);
+    // What is no list changes nothing.
+    *text.lock().unwrap() = "HTTP/1.0 200 OK\r\n\r\n\r\n".to_owned();
+    let before = times(&asked).len();
+    until("another question", async || times(&asked).len() > before).await;
+    assert_eq!(broker.core().config().namesrv_addr, [second.address.to_string()]);
+
+    let times = times(&asked);
+    assert!(times[0] - began >= Duration::from_millis(100), "{:?}", times[0] - began);
+    for pair in times.windows(2) {
+        assert!(pair[1] - pair[0] >= Duration::from_millis(1_200), "{:?}", pair[1] - pair[0]);
+    }
+    assert!(clock.sleeps.lock().unwrap().contains(&Duration::from_secs(120)));
     broker.shutdown(Duration::from_secs(1)).await;
+    assert_eq!(second.route("SELF_TEST_TOPIC").await, None, "it has unregistered");
+    for server in [first, second] {
+        server.end().await;
+    }
+}
+
+type Registered = (i32, BTreeMap<String, String>, Vec<u8>);
+
+/// Stands in for a name server: notes what it is told, and says of every version that it has it, or that it has none.
+#[derive(Default)]
+struct Notes {
+    told: Mutex<Vec<Registered>>,
+    has_version: AtomicBool,
+}
+
+impl Processor for Notes {
+    fn process(&self, request: &Request<'_>) -> Answer {
+        let command = &request.command;
+        let fields = command.fields.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        self.told.lock().unwrap().push((command.code, fields, command.body.to_vec()));
+        let has_version = self.has_version.load(Ordering::SeqCst);
+        Answer::Now(match command.code {
+            code::QUERY_DATA_VERSION if has_version => {
+                Response::success().with("changed", false).with_body(command.body.to_vec())
+            }
+            code::QUERY_DATA_VERSION => Response::success().with("changed", true),
+            _ => Response::success(),
+        })
+    }
+}
+
+impl Notes {
+    async fn start() -> (Arc<Notes>, Server, String) {
+        let (env, notes) = (real(), Arc::new(Notes::default()));
+        let mut router = Router::new();
+        let codes = [code::REGISTER_BROKER, code::QUERY_DATA_VERSION, code::UNREGISTER_BROKER];
+        router.serve(&codes, notes.clone(), &Lane::new("all", 64, 5_000));
+        let bound = env.network.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = bound.local_address().to_string();
+        let listener = bound.listen(64).unwrap();
+        let server = Server::start(env.clock, env.spawner, listener, Arc::new(router), ServerConfig::default());
+        (notes, server, address)
+    }
+
+    fn codes(&self) -> Vec<i32> {
+        self.told.lock().unwrap().iter().map(|told| told.0).collect()
+    }
+
+    fn count(&self, code: i32) -> usize {
+        self.codes().into_iter().filter(|told| *told == code).count()
+    }
+
+    fn last(&self, code: i32) -> Registered {
+        self.told.lock().unwrap().iter().rev().find(|told| told.0 == code).cloned().unwrap()
+    }
+}
+
+/// The names of the fields in a frame that 4.9.7 sent.
+fn golden_fields(name: &str) -> Vec<String> {
+    let path = format!("{}/tests/golden/frames/{name}.bin", env!("CARGO_MANIFEST_DIR"));
+    let frame = std::fs::read(path).unwrap();
+    let mut names: Vec<_> = decode(&frame[4..]).unwrap().fields.iter().map(|(key, _)| key.to_owned()).collect();
+    names.sort();
+    names
+}
+
+/// compressedRegister was taken and changed nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn registrations_are_compressed_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = Names::start(folder.path()).await;
+    let (notes, server, address) = Notes::start().await;
+    let both = vec![address, names.address.to_string()];
+    let broker = start(real(), &folder.path().join("store"), |config| {
+        config.namesrv_addr = both;
+        config.compressed_register = true;
+    })
+    .await;
+    until("a registration", async || notes.count(code::REGISTER_BROKER) > 0).await;
+    let (_, fields, body) = notes.last(code::REGISTER_BROKER);
+    assert_eq!(
+        fields.keys().collect::<Vec<_>>(),
+        golden_fields("broker497-103-compressed-request").iter().collect::<Vec<_>>()
+    );
+    assert_eq!((&*fields["compressed"], &*fields["bodyCrc32"]), ("true", &*registration_crc(&body).to_string()));
+    let read = RegisterBrokerBody::decode_registration(&body, true, 407).unwrap();
+    let known = broker.core().topics.snapshot();
+    assert_eq!(
+        read.topics.topic_config_table.keys().collect::<Vec<_>>(),
+        known.topic_config_table.keys().collect::<Vec<_>>()
+    );
+    until("a route", async || names.route("SELF_TEST_TOPIC").await.is_some()).await;
+    broker.shutdown(Duration::from_secs(1)).await;
+    server.shutdown(Duration::from_secs(1)).await;
     names.end().await;
+}
+
+/// forceRegister was taken and changed nothing. false: a name server that has the version is asked every half minute, which
+/// it takes as a sign of life, and told nothing; told is one that has not, and everyone at once when a topic comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_server_that_has_the_version_is_not_told_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (notes, server, address) = Notes::start().await;
+    notes.has_version.store(true, Ordering::SeqCst);
+    let broker = start(hurried().1, folder.path(), |config| {
+        config.namesrv_addr = vec![address];
+        config.force_register = false;
+    })
+    .await;
+    until("questions", async || notes.count(code::QUERY_DATA_VERSION) >= 3).await;
+    assert_eq!(notes.codes()[0], code::REGISTER_BROKER, "the first time it is told whatever it has");
+    let (_, fields, body) = notes.last(code::QUERY_DATA_VERSION);
+    assert_eq!(fields.keys().collect::<Vec<_>>(), golden_fields("broker497-322-request").iter().collect::<Vec<_>>());
+    assert_eq!(DataVersion::decode(&body).unwrap(), broker.core().topics.snapshot().data_version);
+
+    let told = notes.count(code::REGISTER_BROKER);
+    let mut peer = Peer::connect(broker.address()).await;
+    assert_eq!(send(&mut peer, "New", b"x").await.code, 0);
+    until("word of the topic", async || notes.count(code::REGISTER_BROKER) > told).await;
+    let (_, _, body) = notes.last(code::REGISTER_BROKER);
+    let read = RegisterBrokerBody::decode_registration(&body, false, 407).unwrap();
+    assert!(read.topics.topic_config_table.contains_key("New"));
+
+    notes.has_version.store(false, Ordering::SeqCst);
+    let (told, asked) = (notes.count(code::REGISTER_BROKER), notes.count(code::QUERY_DATA_VERSION));
+    until("it is told again", async || notes.count(code::REGISTER_BROKER) > told).await;
+    assert!(notes.count(code::QUERY_DATA_VERSION) > asked);
+    broker.shutdown(Duration::from_secs(1)).await;
+    assert_eq!(notes.codes().last(), Some(&code::UNREGISTER_BROKER));
+    server.shutdown(Duration::from_secs(1)).await;
 }

@@ -19,7 +19,7 @@ use crate::{
     env::{BoxFuture, Clock, timeout},
     model::Watermark,
     protocol::{
-        body::{Body, KvTable, RegisterBrokerBody, TopicConfigTable, registration_crc, topic::perm},
+        body::{Body, DataVersion, KvTable, RegisterBrokerBody, TopicConfigTable, registration_crc, topic::perm},
         code::request,
         command::{Answered, Call},
     },
@@ -111,31 +111,39 @@ impl Registration {
         self.note(address, outcome.err());
     }
 
-    /// Tells a name server whenever asked and every half minute, as long as it is one of ours.
+    /// Tells a name server whenever asked and every half minute, as long as it is one of ours. With forceRegister=false
+    /// one that has heard of everything is only asked every half minute, which it takes as a sign of life.
     async fn look_after(self: Arc<Self>, core: Arc<Core>, address: String) {
         self.lock_told().insert(address.clone(), 0);
+        let mut is_due = true;
         while core.config().namesrv_addr.contains(&address) {
             let round = self.asked.get();
-            let outcome = self.register_with(&core, &address).await;
-            let pause = match &outcome {
-                Ok(_) => Duration::from_millis(core.config().register_interval_ms()),
-                Err(_) => RETRY,
-            };
-            match outcome {
-                Ok(answered) => {
-                    self.note(&address, None);
-                    if self.is_first(&core.config(), &address) {
-                        self.take_answer(&core, &answered);
+            let mut pause = Duration::from_millis(core.config().register_interval_ms());
+            let is_asked_first = !is_due && !core.config().force_register;
+            is_due = false;
+            if !is_asked_first || !self.is_known_to(&core, &address).await {
+                match self.register_with(&core, &address).await {
+                    Ok(answered) => {
+                        self.note(&address, None);
+                        if self.is_first(&core.config(), &address) {
+                            self.take_answer(&core, &answered);
+                        }
+                    }
+                    Err(error) => {
+                        self.note(&address, Some(error));
+                        (is_due, pause) = (true, RETRY);
                     }
                 }
-                Err(error) => self.note(&address, Some(error)),
             }
             self.lock_told().insert(address.clone(), round);
             self.settle();
             let sleep = self.clock.sleep(pause);
             tokio::select! {
                 biased;
-                asked = self.asked.reached(round + 1) => asked.expect("it never fails"),
+                asked = self.asked.reached(round + 1) => {
+                    asked.expect("it never fails");
+                    is_due = true;
+                }
                 () = sleep => {}
             }
         }
@@ -169,11 +177,14 @@ impl Registration {
 
     async fn register_with(&self, core: &Core, to: &str) -> Result<Answered, String> {
         let config = core.config();
-        let (body, within) = (self.body(core, &config), Duration::from_millis(config.register_broker_timeout_ms));
+        let within = Duration::from_millis(config.register_broker_timeout_ms);
+        let body = RegisterBrokerBody { filter_server_list: Vec::new(), topics: announced(core, &config) };
+        let is_compressed = config.compressed_register;
+        let body = if is_compressed { body.encode_compressed() } else { body.encode() };
         let call = self
             .about_us(&config, request::REGISTER_BROKER)
             .with("haServerAddr", self.ha_address.clone())
-            .with("compressed", false)
+            .with("compressed", is_compressed)
             .with("bodyCrc32", registration_crc(&body))
             .with_body(body);
         match self.client.call(to, call, within).await {
@@ -183,18 +194,28 @@ impl Registration {
         }
     }
 
+    /// Whether a name server says that it has this version of our topics.
+    async fn is_known_to(&self, core: &Core, address: &str) -> bool {
+        let config = core.config();
+        let version = core.topics.snapshot().data_version;
+        let call = self.about_us(&config, request::QUERY_DATA_VERSION).with_body(version.encode());
+        match self.client.call(address, call, Duration::from_millis(config.register_broker_timeout_ms)).await {
+            Ok(answered) if answered.code == 0 => {
+                let has_changed = answered.fields.get("changed") != Some("false");
+                let is_same =
+                    answered.body.is_empty() || DataVersion::decode(&answered.body).is_ok_and(|held| held == version);
+                !has_changed && is_same
+            }
+            _ => false,
+        }
+    }
+
     fn about_us(&self, config: &Config, code: i32) -> Call {
         Call::new(code)
             .with("brokerName", config.broker_name.clone())
             .with("brokerAddr", self.advertised.clone())
             .with("clusterName", config.broker_cluster_name.clone())
             .with("brokerId", super::config::BROKER_ID)
-    }
-
-    fn body(&self, core: &Core, config: &Config) -> Vec<u8> {
-        let mut topics = core.topics.snapshot();
-        mask(&mut topics, config.broker_permission);
-        RegisterBrokerBody { filter_server_list: Vec::new(), topics }.encode()
     }
 
     /// The name server's order configuration sets and clears `order` on our topics.
@@ -241,6 +262,13 @@ impl Registration {
         })
         .await;
     }
+}
+
+/// The topics as name servers are told of them.
+fn announced(core: &Core, config: &Config) -> TopicConfigTable {
+    let mut topics = core.topics.snapshot();
+    mask(&mut topics, config.broker_permission);
+    topics
 }
 
 /// What the broker as a whole may not do, none of its topics is announced to do.

@@ -43,10 +43,12 @@ def mixed(ours, java, directory, run_client, tier):
         played("go", namesrv, ["consume-1000"], "mixed-namesrv-go")
 
     def one_namesrv_down(servers):
-        """Of two name servers one never answers: the broker serves all the same."""
+        """Of two name servers one never answers: the broker serves all the same. The other one takes compressed
+        registrations, and says whether it needs one."""
+        sparing = {"compressedRegister": "true", "forceRegister": "false"}
         servers.insert(0, java.namesrv("namesrv-up"))
         namesrv = servers[0].namesrv
-        servers.insert(0, ours.broker(f"{LOOPBACK}:{free_port()};{namesrv}", directory / "store-one-down", "half"))
+        servers.insert(0, ours.broker(f"{LOOPBACK}:{free_port()};{namesrv}", directory / "store-one-down", "half", sparing))
         await_registered(namesrv, 1)
         played("java497", namesrv, ["auto-topic"], "mixed-one-down")
 

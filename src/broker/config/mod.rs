@@ -150,6 +150,8 @@ settings! {
         long_polling_enable: bool = true; "longPollingEnable", TRUTH, AtRunTime, "hold a pull that finds nothing for as long as the client asks";
         short_polling_time_ms: u64 = 1_000; "shortPollingTimeMills", ms(1, DAY_MS), AtRunTime, "how long without long polling";
         register_name_server_period_ms: u64 = 30_000; "registerNameServerPeriod", ms(1, DAY_MS), AtStart, "time between registrations, taken as 10,000 to 60,000";
+        force_register: bool = true; "forceRegister", TRUTH, AtRunTime, "register each time; false: only with a name server whose version of the topics is another";
+        compressed_register: bool = false; "compressedRegister", TRUTH, AtRunTime, "compress registrations; RocketMQ's compressed form says of no topic whether it is ordered";
         register_broker_timeout_ms: u64 = 6_000; "registerBrokerTimeoutMills", ms(1, DAY_MS), AtRunTime, "how long a name server may take";
         channel_expired_timeout_ms: u64 = 120_000; "channelExpiredTimeout", ms(1, DAY_MS), AtStart, "a client without heartbeat for longer is gone";
         idle_close_s: u64 = 120; "serverChannelMaxIdleTimeSeconds", Allowed::number(1, 86_400, Unit::Seconds), AtStart, "an idle connection is closed after this long";

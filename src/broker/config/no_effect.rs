@@ -39,6 +39,7 @@ const ONE_FILE: &str =
     "the file given with -c is the one that is rewritten, and each key says itself whether it can change at run time";
 const ONE_SEND_LANE: &str = "a send that waits for its sync is counted in sendThreadPoolQueueCapacity";
 const PLUG_IN: &str = "store plug-ins are left out on purpose";
+const POOL: &str = "while the transient store pool is full sends are refused at once, always";
 const POP: &str = "POP consumption is not served yet";
 const PROPERTY_CRC: &str = "checksums over properties are not served yet";
 const PROXY: &str = "the proxy of RocketMQ 5 is not served";
@@ -61,7 +62,6 @@ const SYSTEM_GROUPS: &str = "system groups always exist";
 const TIMER: &str = "timer messages of RocketMQ 5 are not served yet";
 const TLS: &str = "TLS is not served yet";
 const TRANSACTIONS: &str = "an op message is written for each commit and rollback";
-const UNCOMPRESSED: &str = "registrations are sent as they are: name servers take them of any size";
 const VERSION_BY_LENGTH: &str =
     "message version 2 is written where a topic has more than 127 bytes: only one of retries or dead letters may";
 
@@ -176,7 +176,6 @@ pub static OTHERS: &[Other] = &[
     new("compactionScheduleInternal", NUMBER, "900000", COMPACTION),
     new("compactionThreadNum", NUMBER, "6", NO_POOLS),
     new("compatibleWithOldNameSrv", TRUTH, "true", REPLICATION),
-    known("compressedRegister", TRUTH, "false", UNCOMPRESSED),
     new("configBlackList", Allowed::Text, "configBlackList;brokerConfigPath", ONE_FILE),
     new("configManagerVersion", Allowed::Text, "v1", ROCKSDB),
     new("configName", Allowed::Text, "", ACCESS),
@@ -259,7 +258,7 @@ pub static OTHERS: &[Other] = &[
     known("endTransactionThreadPoolNums", NUMBER, "12", NO_POOLS),
     new("estimateAccumulation", TRUTH, "true", STATS),
     known("expectConsumerNumUseFilter", NUMBER, "32", BIT_MAP),
-    known("fastFailIfNoBufferInStorePool", TRUTH, "false", FLUSH),
+    known("fastFailIfNoBufferInStorePool", TRUTH, "false", POOL),
     new("fetchControllerAddrByDnsLookup", TRUTH, "false", CONTROLLER),
     new("fetchNameSrvAddrByDnsLookup", TRUTH, "false", NO_DNS),
     new("fetchNamesrvAddrInterval", NUMBER, "10000", NO_DNS),
@@ -268,7 +267,6 @@ pub static OTHERS: &[Other] = &[
     known("flushCommitLogTimed", TRUTH, "true", FLUSH),
     known("flushConsumeQueueLeastPages", NUMBER, "2", FLUSH),
     known("flushConsumerOffsetHistoryInterval", NUMBER, "60000", STORED_ONCE),
-    known("forceRegister", TRUTH, "true", REGISTRATION),
     known("flushLeastPagesWhenWarmMapedFile", NUMBER, "4096", WARM),
     new("forceVerifyPropCRC", TRUTH, "false", PROPERTY_CRC),
     new("forwardTimeout", NUMBER, "3000", REPLICATION),
@@ -483,7 +481,7 @@ pub static OTHERS: &[Other] = &[
     new("wakeCommitWhenPutMessage", TRUTH, "true", FLUSH),
     new("wakeFlushWhenPutMessage", TRUTH, "false", FLUSH),
     known("warmMapedFileEnable", TRUTH, "false", WARM),
-    known("writeBufferHighWaterMark", NUMBER, "0", BUFFERS),
-    known("writeBufferLowWaterMark", NUMBER, "0", BUFFERS),
+    known("writeBufferHighWaterMark", NUMBER, "0", CONNECTION_BOUNDS),
+    known("writeBufferLowWaterMark", NUMBER, "0", CONNECTION_BOUNDS),
     new("writeWithoutMmap", TRUTH, "false", NO_MAPPING),
 ];
