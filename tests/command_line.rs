@@ -31,6 +31,7 @@ fn wrong_usage_is_2_and_a_wrong_file_is_1_each_with_one_sentence() {
     let write = |name: &str, content: &str| fs::write(directory.path().join(name), content).unwrap();
     write("bad.conf", "brokerName=a\nflushDiskType=SYNC\nlistenPort=port\n");
     write("acl.conf", "aclEnable=true\n");
+    fs::write(directory.path().join("odd.conf"), b"brokerName=\xFF\n").unwrap();
     write("small.conf", "mappedFileSizeCommitLog=1048576\n");
     write("role.conf", "brokerRole=SYNC_MASTER\n");
     let check = |args: &[&str], code: i32, says: &[&str]| {
@@ -55,7 +56,8 @@ fn wrong_usage_is_2_and_a_wrong_file_is_1_each_with_one_sentence() {
     check(&["--advertise", "host:"], 2, &["keelmq: --advertise host:: allowed is HOST or HOST:PORT"]);
     check(&["namesrv", "--advertise", "host"], 2, &["--advertise"]);
     check(&["--log", "xml"], 2, &["xml"]);
-    check(&["-c", "absent.conf"], 1, &["keelmq: cannot read absent.conf"]);
+    check(&["-c", "absent.conf"], 1, &["keelmq: cannot read absent.conf: No such file"]);
+    check(&["-c", "odd.conf"], 1, &["keelmq: cannot read odd.conf: it is not text in UTF-8"]);
     check(
         &["broker", "-c", "bad.conf"],
         1,
@@ -309,11 +311,25 @@ fn a_taken_port_and_a_locked_store_are_one_sentence_each() {
     };
     check(&["--port", &port, "--namesrv-port", "0"], &["the broker cannot listen on", &port, "ss -ltnp", "--port"]);
     check(&["--port", "0", "--namesrv-port", &port], &["the name server cannot listen on", &port, "--namesrv-port"]);
+    check(
+        &["--port", "0", "--namesrv-port", "0", "--listen", "192.0.2.1"],
+        &["no such address", "ip address", "--listen"],
+    );
     check(&["namesrv", "--port", &port, "--store", "ns"], &["the name server cannot listen on", &port, "--port"]);
 
     let running = Running::start(directory.path(), &FREE);
     let pid = running.child.id().to_string();
-    check(&FREE, &["keelmq-data/lock", "locked", &pid]);
+    let locked = format!("keelmq-data/lock is locked by another process, pid {pid}. ");
+    check(&FREE, &[&locked, "Stop it or choose another directory with --store"]);
+    running.signal("TERM");
+    assert_eq!(running.wait().code(), Some(0));
+
+    let table = directory.path().join("keelmq-data/config/topics.json");
+    let copy = directory.path().join("keelmq-data/config/topics.json.bak");
+    for file in [&table, &copy] {
+        fs::write(file, "{\"dataVersion\":").unwrap();
+    }
+    check(&FREE, &["keelmq-data/config/topics.json is unreadable", "byte 15", "restore one of them or remove both"]);
 }
 
 #[test]

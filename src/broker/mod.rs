@@ -48,7 +48,7 @@ use self::{
 use crate::{
     env::{Bound, Env, Panicked, Task, spawner::first_panic},
     protocol::body::{TopicConfig, topic::perm},
-    remoting::{Client, ClientConfig, Server},
+    remoting::{CannotListen, Client, ClientConfig, Server},
     store::{
         MessageStore, OpenError, Recovered,
         config_file::{ConfigWriter, Unreadable},
@@ -63,9 +63,11 @@ const FREE_PAIR_ATTEMPTS: usize = 64;
 pub enum StartError {
     #[error("{0}")]
     Misfit(#[from] Misfit),
-    #[error("{what} cannot listen on {address}: {error}. `ss -ltnp sport = :{port}` shows who does; choose another with --port", port = address.port())]
-    Bind { what: &'static str, address: SocketAddr, error: io::Error },
-    #[error("brokerIP1={0} is not an address: it stands in every message id, so a name will not do")]
+    #[error(transparent)]
+    Bind(#[from] CannotListen),
+    #[error(
+        "brokerIP1={0} is not an address, but a name will not do: it stands in every message id. Give the address, with --advertise or brokerIP1"
+    )]
     Advertised(String),
     #[error("bindAddress={0} is not an address")]
     BindAddress(String),
@@ -177,7 +179,7 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
     }
     let listen = |bound: Box<dyn Bound>, what| {
         let address = bound.local_address();
-        bound.listen(server_config.backlog).map_err(|error| StartError::Bind { what, address, error })
+        bound.listen(server_config.backlog).map_err(|error| CannotListen { what, address, flag: "--port", error })
     };
     let (main_listener, fast_listener) = (listen(main, "the broker")?, listen(fast, "the fast port")?);
     let (clock, spawner) = (env.clock.clone(), env.spawner.clone());
@@ -319,13 +321,13 @@ async fn bind(env: &Env, config: &Config) -> Result<(Box<dyn Bound>, Box<dyn Bou
     let mut attempts = 1;
     loop {
         let wanted = SocketAddr::new(ip, config.listen_port);
-        let failed = |what, address| move |error| StartError::Bind { what, address, error };
+        let failed = |what, address| move |error| CannotListen { what, address, flag: "--port", error };
         let main = env.network.bind(wanted).await.map_err(failed("the broker", wanted))?;
         let beside = SocketAddr::new(ip, main.local_address().port().saturating_sub(2));
         match env.network.bind(beside).await {
             Ok(fast) => return Ok((main, fast)),
             Err(_) if config.listen_port == 0 && attempts < FREE_PAIR_ATTEMPTS => attempts += 1,
-            Err(error) => return Err(failed("the fast port", beside)(error)),
+            Err(error) => return Err(failed("the fast port", beside)(error).into()),
         }
     }
 }

@@ -42,8 +42,8 @@ pub struct Loaded {
 /// Why the settings are not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum Wrong {
-    #[error("cannot read {file}: {reason}")]
-    Unreadable { file: String, reason: String },
+    #[error("{0}")]
+    Unreadable(String),
     #[error("{}", lines(.0))]
     Lines(Vec<LineError>),
     #[error("{0}")]
@@ -62,7 +62,7 @@ impl Wrong {
     /// Wrong on the command line is wrong usage, wrong in a file is a failed start.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Wrong::Unreadable { .. } | Wrong::Lines(_) | Wrong::Misfit(_) => exit::FAILED,
+            Wrong::Unreadable(_) | Wrong::Lines(_) | Wrong::Misfit(_) => exit::FAILED,
             Wrong::Flag { .. } | Wrong::FlagValue { .. } => exit::USAGE,
         }
     }
@@ -121,9 +121,9 @@ impl Loaded {
 
     fn take_file(&mut self, path: &Path, env: &Env) -> Result<(), Wrong> {
         let name = path.display().to_string();
-        let unreadable = |reason: String| Wrong::Unreadable { file: name.clone(), reason };
-        let bytes = env.storage.read(path).map_err(|error| unreadable(error.to_string()))?;
-        let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not text in UTF-8".to_owned()))?;
+        let bytes = env.storage.read(path).map_err(|error| Wrong::Unreadable(error.to_string()))?;
+        let not_text = |_| Wrong::Unreadable(format!("cannot read {name}: it is not text in UTF-8"));
+        let text = String::from_utf8(bytes).map_err(not_text)?;
         // Messages name the file as people do: without its directories.
         let short: Arc<str> =
             path.file_name().map_or_else(|| name.clone(), |file| file.to_string_lossy().into()).into();

@@ -15,13 +15,13 @@ use tokio::{
 use super::{
     configuration::{Loaded, Part},
     exit,
-    text::size,
+    text::{program, size},
 };
 use crate::{
     broker::{self, Broker},
     env::Env,
     namesrv::{self, NameServer, NamesrvConfig},
-    remoting::Server,
+    remoting::{CannotListen, Server},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +30,8 @@ enum StartError {
     Broker(#[from] broker::StartError),
     #[error(transparent)]
     Namesrv(#[from] namesrv::StartError),
-    #[error("the name server cannot listen on {address}: {error}. `ss -ltnp sport = :{port}` shows who does; choose another with {flag}", port = address.port())]
-    Bind { address: SocketAddr, error: io::Error, flag: &'static str },
+    #[error(transparent)]
+    Bind(#[from] CannotListen),
     #[error("signals cannot be waited for: {0}")]
     Signals(io::Error),
 }
@@ -138,7 +138,7 @@ async fn start(env: &Env, loaded: &Loaded) -> Result<Running, StartError> {
 async fn start_names(env: &Env, config: NamesrvConfig, flag: &'static str) -> Result<Names, StartError> {
     let ip: IpAddr = config.bind_address.parse().expect("only addresses are taken");
     let wanted = SocketAddr::new(ip, config.listen_port);
-    let failed = |address| move |error| StartError::Bind { address, error, flag };
+    let failed = |address| move |error| CannotListen { what: "the name server", address, flag, error };
     let bound = env.network.bind(wanted).await.map_err(failed(wanted))?;
     let address = bound.local_address();
     let server_config = config.server();
@@ -209,7 +209,7 @@ fn banner(running: &Running, loaded: &Loaded, took: Duration) {
         && let Some(namesrv) = &running.namesrv
     {
         let address = reachable(namesrv.address);
-        text += &format!("  try          keelmq bench produce -n {address}\n");
+        text += &format!("  try          {} bench produce -n {address}\n", program());
         text += &format!("               or any RocketMQ client with the name server {address}\n");
         if address.ip().is_loopback() && namesrv.address == address {
             text +=

@@ -1,5 +1,7 @@
 //! Values as people and scripts read them.
 
+use std::path::Path;
+
 /// Bytes for people.
 pub fn size(bytes: u64) -> String {
     match bytes {
@@ -7,6 +9,17 @@ pub fn size(bytes: u64) -> String {
         1_024..1_048_576 => format!("{} KiB", bytes >> 10),
         1_048_576..1_073_741_824 => format!("{} MiB", bytes >> 20),
         _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
+    }
+}
+
+/// This program as its caller can call it again: `cargo run` starts one that no PATH finds.
+pub fn program() -> String {
+    let called = std::env::args().next().filter(|called| called.contains('/')).unwrap_or_else(|| "keelmq".to_owned());
+    match std::env::current_dir() {
+        Ok(here) => {
+            Path::new(&called).strip_prefix(here).map_or(called.clone(), |path| format!("./{}", path.display()))
+        }
+        Err(_) => called,
     }
 }
 

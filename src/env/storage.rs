@@ -75,7 +75,8 @@ pub struct Space {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LockError {
-    #[error("{path} is locked by another process{}", match holder { Some(text) => format!(" (it says: {text})"), None => String::new() })]
+    /// `holder`: what the file says, "lock" and a pid unless Java wrote it.
+    #[error("{path} is locked by another process{}", match holder.as_deref().and_then(|text| text.strip_prefix("lock ")) { Some(pid) => format!(", pid {pid}"), None => String::new() })]
     Taken { path: String, holder: Option<String> },
     #[error("{path} cannot be locked: {reason}")]
     Failed { path: String, reason: String },

@@ -15,4 +15,4 @@ pub mod server;
 pub use channel::{CallError, Channel};
 pub use client::{Client, ClientConfig};
 pub use router::{Answer, Busy, Lane, Processor, Promise, Request, Router};
-pub use server::{Server, ServerConfig};
+pub use server::{CannotListen, Server, ServerConfig};

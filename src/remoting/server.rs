@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    io,
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -49,6 +51,37 @@ impl Default for ServerConfig {
             write_stall_close_ms: 60_000,
             calls_max: 64,
             backlog: 1_024,
+        }
+    }
+}
+
+/// An address that was not to be had, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} cannot listen on {address}: {}", self.advice())]
+pub struct CannotListen {
+    pub what: &'static str,
+    pub address: SocketAddr,
+    /// The flag that chooses another port.
+    pub flag: &'static str,
+    pub error: io::Error,
+}
+
+impl CannotListen {
+    fn advice(&self) -> String {
+        let (CannotListen { flag, error, .. }, port) = (self, self.address.port());
+        match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("the port is taken. `ss -ltnp sport = :{port}` shows by whom; choose another with {flag}")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "this machine has no such address. `ip address` shows those that it has; \
+                choose one with --listen, 0.0.0.0 is all of them"
+                    .to_owned()
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("it may not take that port. Ports below 1024 are for root; choose another with {flag}")
+            }
+            _ => error.to_string(),
         }
     }
 }
