@@ -590,3 +590,26 @@ async fn a_queue_that_lost_a_file_is_made_anew() {
         again.shutdown(Duration::from_secs(5)).await;
     }
 }
+
+/// Files that somebody removes or cuts under a running broker are named, with what follows from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_vanish_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), |_| ()).await;
+    for number in 0..200u64 {
+        let body = [number.to_be_bytes().as_slice(), &[7; 1_000]].concat();
+        store.put_kept(&message("topic", 0, &body)).await.unwrap();
+    }
+    caught_up(&store).await;
+    assert_eq!(store.lacking().unwrap(), []);
+    let (segment, queue) = (format!("commitlog/{:020}", 64 << 10), format!("consumequeue/topic/0/{:020}", 64 * 20));
+    std::fs::remove_file(folder.path().join(&segment)).unwrap();
+    assert_eq!(bodies(&store, "topic", 0).len(), 200, "what was mapped is read as before");
+    std::fs::File::options().write(true).open(folder.path().join(&queue)).unwrap().set_len(100).unwrap();
+    let said: Vec<String> = store.lacking().unwrap().iter().map(ToString::to_string).collect();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].starts_with(&format!("{} was removed while the broker runs: ", path(&segment))), "{said:?}");
+    assert!(said[1].starts_with(&format!("{} has 100 bytes and not 1280: ", path(&queue))), "{said:?}");
+    store.shutdown(Duration::from_secs(5)).await;
+}

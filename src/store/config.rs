@@ -83,6 +83,8 @@ pub struct StoreConfig {
     pub retention_interval_ms: u64,
     /// …the first segment goes so long after a start.
     pub retention_first_ms: u64,
+    /// Whether all files are still there is looked at so often.
+    pub presence_interval_ms: u64,
     /// Delay of each level in milliseconds, level 1 first (messageDelayLevel): the queue of SCHEDULE_TOPIC_XXXX keeps
     /// the time of delivery in place of a tag.
     pub delay_levels_ms: Vec<i64>,
@@ -129,6 +131,7 @@ impl StoreConfig {
             retention: Policy::default(),
             retention_interval_ms: 10_000,
             retention_first_ms: 60_000,
+            presence_interval_ms: 600_000,
             delay_levels_ms: [1, 5, 10, 30]
                 .map(|seconds| seconds * 1_000)
                 .into_iter()

@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::{
+    presence::{self, Lacking},
     queue_files::QueueFiles,
     segment::{name_of, offset_of},
 };
@@ -361,6 +362,23 @@ impl ConsumeQueue {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
+    }
+
+    /// The files that should be there in full and are not.
+    pub fn lacking(&self) -> io::Result<Vec<Lacking>> {
+        // Files come and go under this lock.
+        let state = self.lock();
+        if state.existing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (lengths, expected_bytes) =
+            (presence::lengths(&**self.files.storage(), &self.directory)?, self.files.file_bytes());
+        let found =
+            state.existing.keys().map(|start| (self.path_of(*start), lengths.get(&self.name_of(*start)).copied()));
+        Ok(found
+            .filter(|(_, found)| found.is_none_or(|found| found < expected_bytes))
+            .map(|(path, found_bytes)| Lacking { path, found_bytes, expected_bytes, of_log: false })
+            .collect())
     }
 
     fn write_tail(&self, state: &mut State) -> io::Result<()> {

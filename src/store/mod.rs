@@ -14,6 +14,7 @@ pub mod foreign;
 pub mod index;
 pub mod index_file;
 mod next_offsets;
+pub mod presence;
 pub mod queue_files;
 pub mod queues;
 pub mod read;
@@ -44,6 +45,7 @@ use self::{
     flush::Flush,
     index::{Index, Trust},
     index_file::Shape,
+    presence::Lacking,
     queue_files::QueueFiles,
     queues::Queues,
     reput::{Dispatcher, Reput},
@@ -423,6 +425,11 @@ impl MessageStore {
     /// the next message's offset is.
     pub fn clean_expired_queues(&self) -> std::io::Result<()> {
         self.retainer.follow()
+    }
+
+    /// The files of log and queues that are not on the disk in their full length though they are counted on.
+    pub fn lacking(&self) -> std::io::Result<Vec<Lacking>> {
+        presence::lacking(&*self.storage, &self.log.segments, &self.queues)
     }
 
     /// Removes the queues of topics for which `is_known` is false, durably; the names of those removed.

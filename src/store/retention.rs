@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{commit_log::CommitLog, record, reput::Reput, segment::Segment, stop::Stopping};
+use super::{commit_log::CommitLog, presence::Presence, record, reput::Reput, segment::Segment, stop::Stopping};
 use crate::{
     env::{Clock, Space, Storage},
     model::{LogOffset, Watermark},
@@ -200,6 +200,7 @@ pub struct Retainer {
     interval: Duration,
     /// No segment goes earlier after a start.
     first: Duration,
+    presence_interval: Duration,
     state: Mutex<State>,
     asked: Notify,
 }
@@ -233,6 +234,7 @@ impl Retainer {
             queue_root: queue_root.to_owned(),
             interval: Duration::from_millis(config.retention_interval_ms),
             first: Duration::from_millis(config.retention_first_ms),
+            presence_interval: Duration::from_millis(config.presence_interval_ms),
             state: Mutex::new(State {
                 retention: Retention::new(config.retention.clone()),
                 doomed: VecDeque::new(),
@@ -258,9 +260,16 @@ impl Retainer {
     /// The service: looks every interval, and when asked.
     pub async fn run(self: Arc<Self>, mut stopping: Stopping) {
         let begun = self.clock.monotonic();
+        let mut presence = Presence::new(self.storage.clone(), self.reput.dispatcher().queues.clone());
+        let mut presence_due = begun + self.presence_interval;
         while !stopping.is_stopping() {
             let may_delete = self.clock.monotonic() - begun >= self.first;
-            match self.look(may_delete, &mut stopping).await {
+            let mut looked = self.look(may_delete, &mut stopping).await;
+            if self.clock.monotonic() >= presence_due && self.log.flushed.failure().is_none() {
+                looked = looked.and(presence.look(&self.log.segments));
+                presence_due = self.clock.monotonic() + self.presence_interval;
+            }
+            match looked {
                 Ok(()) => self.lock().said = None,
                 Err(error) => self.say(&error),
             }
@@ -393,7 +402,7 @@ impl Retainer {
         let text = error.to_string();
         let mut state = self.lock();
         if state.said.as_ref() != Some(&text) {
-            tracing::error!("retention cannot do its work: {text}; it is tried again");
+            tracing::error!("the look at the disk failed: {text}; it is tried again");
             state.said = Some(text);
         }
     }
