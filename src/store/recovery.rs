@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    checkpoint::{Checkpoint, CheckpointError},
+    checkpoint::{Checkpoint, CheckpointError, Known},
     config::StoreConfig,
     consume_queue::{ConsumeQueue, Unit},
     foreign::Foreign,
@@ -264,7 +264,8 @@ pub fn replay(
     let mut last_store_timestamp = checkpoint.physic_timestamp;
     let mut queue = None;
     let first = segments.first().map_or(begin, |first| first.base);
-    let mut at = checkpoint.known.map_or(begin, |known| known.check_from).max(first).min(begin);
+    let start = checkpoint.known.map_or(begin, |known| known.check_from).max(first).min(begin);
+    let mut at = start;
     let mut progress = Progress {
         clock,
         due: clock.monotonic() + PROGRESS_EVERY,
@@ -340,6 +341,15 @@ pub fn replay(
     }
     if at < known && !plant!(DamageCutOff) {
         let segment = segments.find(at);
+        // Whether it is the log that is wrong there or the checkpoint is seen from where a record begins for certain.
+        if let (Some(segment), Some(known)) = (&segment, checkpoint.known)
+            && at == start
+            && at > segment.base
+        {
+            let known = Some(Known { check_from: segment.base, ..known });
+            let checkpoint = Checkpoint { known, ..*checkpoint };
+            return replay(clock, segments, &checkpoint, begin, config, dispatcher, recovered);
+        }
         let path = segment.as_ref().map_or_else(|| segments.path_of(at), |segment| segment.path.clone());
         return Err(OpenError::Damaged {
             path: path.display().to_string(),
