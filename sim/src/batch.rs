@@ -1,7 +1,7 @@
 //! Many runs: over threads, with their sum, the sometimes-table, the report of a failure and its shrinking.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     fmt::Write,
     sync::{
         Arc, Mutex,
@@ -22,6 +22,8 @@ use crate::{
 
 /// No run lasts longer in virtual time.
 const VIRTUAL_MAX: Duration = Duration::from_secs(600);
+/// Resident memory is looked at once in so many runs.
+const RESIDENT_EVERY: u64 = 50;
 /// Candidates tried at most while shrinking.
 const SHRINK_TRIES_MAX: usize = 400;
 
@@ -72,6 +74,8 @@ pub struct Sum {
     /// Processor time of all runs together.
     pub busy: Duration,
     pub failures: Vec<(Plan, Outcome)>,
+    /// Resident memory of the process in KiB, every so many runs.
+    resident_kib: Vec<u64>,
     /// Seeds whose second run differed from the first.
     pub unsteady: Vec<u64>,
 }
@@ -89,6 +93,9 @@ impl Sum {
         self.events += outcome.events;
         self.busy += took;
         self.slowest = self.slowest.max((took, plan.seed));
+        if self.runs.is_multiple_of(RESIDENT_EVERY) {
+            self.resident_kib.extend(resident_kib());
+        }
         for (name, count) in &outcome.counters {
             *self.counters.entry(name).or_default() += count;
         }
@@ -115,6 +122,10 @@ impl Sum {
         line(&mut text, "wall time", format!("{:.1} s", took.as_secs_f64()));
         line(&mut text, "seeds a minute", format!("{:.0}", self.runs as f64 * 60.0 / took.as_secs_f64().max(0.001)));
         line(&mut text, "virtual : processor time", format!("{:.0} x", virtual_s / self.busy.as_secs_f64().max(0.001)));
+        let mib = |kib: u64| kib >> 10;
+        let early = self.resident_kib.get(self.resident_kib.len() / 10).copied().unwrap_or_default();
+        let highest = self.resident_kib.iter().max().copied().unwrap_or_default();
+        line(&mut text, "memory after a tenth, at most", format!("{}, {} MiB", mib(early), mib(highest)));
         line(&mut text, "slowest seed", format!("{} ({:.2} s)", self.slowest.1, self.slowest.0.as_secs_f64()));
         text.push_str("sometimes\n");
         for (name, count) in &self.counters {
@@ -124,9 +135,16 @@ impl Sum {
     }
 }
 
-/// Runs `plans` on `threads` threads; every `twice`-th of them a second time, which must not differ.
-pub fn run_all(plans: impl Iterator<Item = Plan>, threads: usize, twice: u64, stop_at_failure: bool) -> Sum {
-    let queue: Arc<Mutex<VecDeque<Plan>>> = Arc::new(Mutex::new(plans.collect()));
+/// Runs `plans` on `threads` threads, with `planted` in each; every `twice`-th of them a second time, which must not
+/// differ.
+pub fn run_all(
+    plans: impl Iterator<Item = Plan> + Send + 'static,
+    threads: usize,
+    twice: u64,
+    stop_at_failure: bool,
+    planted: Option<Bug>,
+) -> Sum {
+    let queue = Arc::new(Mutex::new(plans));
     let sum = Arc::new(Mutex::new(Sum::default()));
     let stop = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> = (0..threads.max(1))
@@ -134,8 +152,8 @@ pub fn run_all(plans: impl Iterator<Item = Plan>, threads: usize, twice: u64, st
             let (queue, sum, stop) = (queue.clone(), sum.clone(), stop.clone());
             std::thread::spawn(move || {
                 while !stop.load(Ordering::SeqCst) {
-                    let Some(plan) = lock(&queue).pop_front() else { return };
-                    let outcome = run_plan(&plan, false);
+                    let Some(plan) = lock(&queue).next() else { return };
+                    let outcome = run_planted(&plan, false, planted);
                     if stop_at_failure && !outcome.violations.is_empty() {
                         stop.store(true, Ordering::SeqCst);
                     }
@@ -143,7 +161,7 @@ pub fn run_all(plans: impl Iterator<Item = Plan>, threads: usize, twice: u64, st
                     let first = (outcome.hash, outcome.events, outcome.virtual_ms);
                     lock(&sum).add(&plan, outcome);
                     if again {
-                        let second = run_plan(&plan, false);
+                        let second = run_planted(&plan, false, planted);
                         let mut sum = lock(&sum);
                         sum.twice += 1;
                         if first != (second.hash, second.events, second.virtual_ms) {
@@ -182,6 +200,12 @@ pub fn shrink(plan: &Plan, outcome: &Outcome) -> (Plan, Outcome) {
     (best, best_outcome)
 }
 
+/// Resident memory of this process, as Linux tells it.
+fn resident_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok())
+}
+
 /// The commit that was checked out, and whether anything was changed since.
 fn commit() -> String {
     let git = std::process::Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
@@ -218,10 +242,7 @@ pub fn report(plan: &Plan, outcome: &Outcome, shrunk: Option<&(Plan, Outcome)>) 
         }
         line(small.print());
     }
-    let scene = match plan.scene {
-        Scene::Store => "store",
-        Scene::Broker => "broker",
-    };
+    let scene = plan.scene;
     line(format!("replay: cargo sim -- --scene {scene} --seed {} --trace", plan.seed));
     text
 }

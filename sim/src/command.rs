@@ -47,6 +47,9 @@ struct Arguments {
     /// Plant every bug again, but run only the seeds around those that `sim/plants.toml` remembers.
     #[arg(long)]
     replant: bool,
+    /// Make changes that break no promise, one at a time, and expect `--seeds` seeds to find nothing.
+    #[arg(long)]
+    harmless: bool,
     #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Every so many-th seed runs a second time, which must not differ; 0 none.
@@ -74,6 +77,9 @@ pub fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool, String> {
     if arguments.replant {
         return plants::replant(arguments.threads);
+    }
+    if arguments.harmless {
+        return Ok(plants::harmless(arguments.seeds, arguments.from, arguments.threads));
     }
     if let Some(name) = &arguments.plant {
         return match arguments.seed {
@@ -123,8 +129,8 @@ fn run_one(arguments: &Arguments, plan: &Plan) -> Result<bool, String> {
 
 fn run_many(arguments: &Arguments, scene: Scene) -> bool {
     let started = Instant::now();
-    let plans = (arguments.from..arguments.from + arguments.seeds).map(|seed| Plan::draw(seed, scene));
-    let sum = batch::run_all(plans, arguments.threads, arguments.twice, !arguments.keep_going);
+    let plans = (arguments.from..arguments.from + arguments.seeds).map(move |seed| Plan::draw(seed, scene));
+    let sum = batch::run_all(plans, arguments.threads, arguments.twice, !arguments.keep_going, None);
     print!("{}", sum.print(started.elapsed()));
     for seed in &sum.unsteady {
         println!("seed {seed}: two runs differ");

@@ -1,7 +1,10 @@
 //! A plan: everything that a run is a function of. Drawn from a seed, printed and read as text, made smaller by
 //! leaving things out.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+};
 
 use crate::dice::Dice;
 
@@ -12,6 +15,15 @@ pub enum Scene {
     Store,
     /// Name server, broker and clients.
     Broker,
+}
+
+impl fmt::Display for Scene {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Scene::Store => "store",
+            Scene::Broker => "broker",
+        })
+    }
 }
 
 /// One client: its kind and its numbers.
@@ -93,13 +105,9 @@ impl Plan {
         self.set("flush", *dice.pick(&[0, 0, 0, 0, 0, 1, 1, 2]));
         self.set("segment_bytes", *dice.pick(&[64 << 10, 64 << 10, 128 << 10, 1 << 20]));
         self.set("queue_file_units", dice.log_within(8, 256));
-        self.set("segments_ahead", dice.within(1, 2));
-        self.set("upkeep_ms", dice.log_within(20, 2_000));
-        self.set("upkeep_behind_bytes", dice.log_within(8 << 10, 256 << 10));
-        self.set("staged_max_bytes", dice.log_within(4 << 10, 64 << 10));
-        self.set("queue_files_open_max", dice.within(2, 16));
-        self.set("flush_interval_ms", dice.log_within(5, 500));
-        self.set("flush_thorough_ms", dice.log_within(50, 10_000));
+        self.draw_bounds(dice);
+        // Messages are of this length; later starts may take none so large.
+        self.set("body_max_bytes", 16 << 10);
         // Each class of faults is off in half of the runs, and of any weight in the others.
         let mut sometimes = |name: &str, low: u64, high: u64| {
             if dice.coin() {
@@ -115,6 +123,8 @@ impl Plan {
         sometimes("disk.write_fails", 20, 1_000);
         sometimes("clock.tick_ms", 2, 1_000);
         sometimes("clock.drift_per_million", 10, 50_000);
+        sometimes("clock.is_slow", 1, 1);
+        sometimes("reconfigured", 1, 1);
         if self.scene == Scene::Broker {
             sometimes("net.latency_max_us", 100, 30_000);
             sometimes("net.reset", 10, 3_000);
@@ -124,6 +134,18 @@ impl Plan {
             sometimes("net.pieces", 10_000, 1_000_000);
             sometimes("net.buffer_bytes", 1_000, 64 << 10);
         }
+    }
+
+    /// What the next start may have otherwise.
+    pub fn draw_bounds(&mut self, dice: &mut Dice) {
+        self.set("segments_ahead", dice.within(1, 2));
+        self.set("upkeep_ms", dice.log_within(20, 2_000));
+        self.set("upkeep_behind_bytes", dice.log_within(8 << 10, 256 << 10));
+        self.set("staged_max_bytes", dice.log_within(4 << 10, 64 << 10));
+        self.set("queue_files_open_max", dice.within(2, 16));
+        self.set("flush_interval_ms", dice.log_within(5, 500));
+        self.set("flush_thorough_ms", dice.log_within(50, 10_000));
+        self.set("body_max_bytes", *dice.pick(&[16 << 10, 16 << 10, 4 << 10]));
     }
 
     /// In some runs old segments go.
@@ -210,6 +232,9 @@ impl Plan {
         if dice.coin() {
             self.clients.push(Client::new("recreator", &[("count", dice.within(1, 12))]));
         }
+        if dice.coin() {
+            self.clients.push(Client::new("deaf", &[("count", dice.log_within(1, 20)), ("topics", topics)]));
+        }
     }
 
     fn draw_faults(&mut self, dice: &mut Dice) {
@@ -226,7 +251,7 @@ impl Plan {
             let after = dice.log_within(pause.0, pause.1);
             // Things that happen while the process runs.
             match dice.below(10) {
-                0 if !off[0] => push(after / 2, "pause", dice.log_within(100, 5_000_000)),
+                0 if !off[0] => push(after / 2, "pause", dice.log_within(100, 30_000_000)),
                 1 if !off[1] => push(after / 2, "clock", dice.below(7_200_000)),
                 2 if !off[2] => push(after / 2, "sync fails", 0),
                 3 if !off[3] => push(after / 2, "stall", dice.log_within(10_000, 2_000_000)),
@@ -256,11 +281,7 @@ impl Plan {
 
     pub fn print(&self) -> String {
         let mut text = String::new();
-        let scene = match self.scene {
-            Scene::Store => "store",
-            Scene::Broker => "broker",
-        };
-        write!(text, "seed {}\nscene {scene}\nprofile {}\n", self.seed, self.profile)
+        write!(text, "seed {}\nscene {}\nprofile {}\n", self.seed, self.scene, self.profile)
             .expect("a String takes everything");
         for (name, value) in &self.numbers {
             writeln!(text, "set {name} {value}").expect("a String takes everything");

@@ -12,6 +12,7 @@ use keelmq::store::{FlushMode, MessageStore, StoreConfig, retention::Policy};
 use crate::{
     clock::Wall,
     derived_image::{self, Derived, Vouched},
+    dice::Dice,
     disk::{self, Disk, storage::SharedDisk},
     log_image::{self, LogImage},
     model::{DAMAGE, DERIVED, Model, PANIC, Promise, Violation},
@@ -66,6 +67,15 @@ pub fn promise(plan: &Plan) -> Promise {
     }
 }
 
+/// The bounds with which the `boot`-th process starts: in some runs others than those before it.
+pub fn bounds_of(plan: &Plan, boot: u64) -> Plan {
+    let mut plan = plan.clone();
+    if plan.get("reconfigured", 0) > 0 && boot > 1 {
+        plan.draw_bounds(&mut Dice::new(plan.seed, &format!("bounds {boot}")));
+    }
+    plan
+}
+
 pub fn store_config(plan: &Plan) -> StoreConfig {
     StoreConfig {
         flush: flush_mode(plan),
@@ -90,8 +100,12 @@ pub fn retires(plan: &Plan) -> bool {
 
 fn retaining(plan: &Plan, config: StoreConfig) -> StoreConfig {
     // A full disk is noticed soon, and takes nothing by force.
-    let config =
-        StoreConfig { retention: Policy { forced: false, ..Policy::default() }, retention_interval_ms: 200, ..config };
+    let config = StoreConfig {
+        retention: Policy { forced: false, ..Policy::default() },
+        retention_interval_ms: 200,
+        presence_interval_ms: 3_000,
+        ..config
+    };
     if !retires(plan) {
         return config;
     }
@@ -137,7 +151,10 @@ pub fn network_faults(plan: &Plan) -> network::Faults {
 
 pub fn wall(plan: &Plan) -> Wall {
     Wall {
-        drift_per_million: plan.get("clock.drift_per_million", 0) as i64,
+        drift_per_million: match plan.get("clock.is_slow", 0) {
+            0 => plan.get("clock.drift_per_million", 0) as i64,
+            _ => -(plan.get("clock.drift_per_million", 0) as i64),
+        },
         tick_ms: plan.get("clock.tick_ms", 1) as i64,
         ..Wall::default()
     }

@@ -52,6 +52,7 @@ const SOMETIMES_STORE: &[&str] = &[
 
 /// The same for the scene of broker and clients.
 const SOMETIMES_BROKER: &[&str] = &[
+    "client: cut off, it did not listen",
     "clock: jumped ahead",
     "clock: went back",
     "consumer: connection lost",
@@ -93,6 +94,7 @@ const SOMETIMES_BROKER: &[&str] = &[
     "producer: connection lost in a send",
     "producer: did not wait for the sync",
     "producer: no answer in time",
+    "producer: sent again",
     "producer: told unavailable",
     "recovery: after a clean stop",
     "recovery: after a crash",
@@ -154,8 +156,8 @@ pub fn replay_corpus(directory: &Path) {
 /// Runs `count` seeds of a scene, prints the summary, and panics with a report of what failed.
 pub fn seeds(scene: Scene, from: u64, count: u64) {
     let started = Instant::now();
-    let plans = (from..from + count).map(|seed| Plan::draw(seed, scene));
-    let sum = batch::run_all(plans, 2, 20, true);
+    let plans = (from..from + count).map(move |seed| Plan::draw(seed, scene));
+    let sum = batch::run_all(plans, 2, 20, true, None);
     println!("{}", sum.print(started.elapsed()));
     if let Some((plan, outcome)) = sum.failures.first() {
         let shrunk = batch::shrink(plan, outcome);

@@ -81,6 +81,14 @@ impl WireClient {
         })
     }
 
+    /// Sends a request whose answer nobody will read.
+    pub async fn ask_only(&mut self, env: &Env, call: &Call) -> io::Result<()> {
+        let mut out = Vec::new();
+        command::encode_call(call, self.next_opaque, false, self.serialization, &mut out);
+        self.next_opaque += 1;
+        self.write(env, &out).await
+    }
+
     /// Sends a request that gets no answer.
     pub async fn oneway(&mut self, env: &Env, call: &Call) -> io::Result<()> {
         let mut out = Vec::new();

@@ -343,7 +343,11 @@ impl CommitLog {
             if plant!(OnlyNewestSegmentSynced) && index < newest {
                 continue;
             }
-            if let Err(error) = segment.file.sync().await {
+            let mut synced = segment.file.sync().await;
+            if plant!(SegmentsSyncedTwice) && synced.is_ok() {
+                synced = segment.file.sync().await;
+            }
+            if let Err(error) = synced {
                 if plant!(SyncErrorSwallowed) || (plant!(FailedSyncRetried) && segment.file.sync().await.is_ok()) {
                     continue;
                 }

@@ -1,6 +1,10 @@
 //! The clients: producers that try again, consumers that start over from what was committed.
 
 use super::*;
+use crate::plan::Client;
+
+/// Bytes of a plain record besides its body, from the shortest to the longest, the filler behind it included.
+const OVERHEAD: (u64, u64) = (160, 230);
 
 /// The brokers' addresses, as the name server tells them.
 pub(super) async fn route(env: &Env, topic: &str) -> Option<Vec<String>> {
@@ -143,18 +147,27 @@ pub(super) async fn send_kinds(
                 acknowledged(run, boot, id, &answer, 0);
                 accepted.push((id, answer));
             }
-            answer => note_refusal(run, answer.as_ref()),
+            answer => note_refusal(run, answer.as_ref(), run.plan.get("reconfigured", 0) > 0),
         }
     }
     Some(accepted)
 }
 
-fn note_refusal(run: &Run, answer: Option<&Answer>) {
+/// `may_be_large`: more than may be sent at once.
+fn note_refusal(run: &Run, answer: Option<&Answer>, may_be_large: bool) {
     run.trace.sometimes(match answer.map(|answer| answer.code) {
         Some(response::FLUSH_DISK_TIMEOUT) => "producer: told of a slow sync",
         Some(response::SYSTEM_BUSY) => "producer: told busy",
         Some(response::SERVICE_NOT_AVAILABLE) => "producer: told unavailable",
-        Some(_) => "producer: refused",
+        // No segment to be had is one of these.
+        Some(response::SYSTEM_ERROR) => "producer: told of an error",
+        Some(response::MESSAGE_ILLEGAL) if may_be_large => "producer: told that it is too large",
+        Some(code) => {
+            let text =
+                format!("a send like any other is refused with {code}: {:?}", answer.map(|answer| &answer.remark));
+            lock(&run.model).violation(ANSWERED, text);
+            "producer: refused"
+        }
         None => "producer: no answer in time",
     });
 }
@@ -224,7 +237,8 @@ async fn send_batch(
             true
         }
         Ok(answer) => {
-            note_refusal(run, answer.as_ref());
+            // Together they may be larger than a message may be.
+            note_refusal(run, answer.as_ref(), true);
             false
         }
         Err(_) => false,
@@ -289,6 +303,8 @@ pub(super) async fn produce(env: &Env, run: &Arc<Run>, index: usize) {
     let client = &run.plan.clients[index];
     let mut dice = Dice::new(run.plan.seed, &format!("client {index}"));
     let mut left = client.get("count", 1);
+    // As a client's producer does, at most twice each. To the broker it is another message.
+    let mut again_left = 2 * left;
     'connect: while left > 0 && !run.quiet.load(Ordering::SeqCst) {
         let Ok(mut wire) = WireClient::connect(env, BROKER, serialization(index)).await else {
             env.clock.sleep(Duration::from_millis(dice.within(50, 1_000))).await;
@@ -301,7 +317,7 @@ pub(super) async fn produce(env: &Env, run: &Arc<Run>, index: usize) {
             let queue_id = dice.below(QUEUES) as u32;
             let count = dice.within(1, client.get("burst", 1)).min(left);
             let most = client.get("size_max", 100);
-            let lengths: Vec<usize> = (0..count).map(|_| dice.within(0, most) as usize).collect();
+            let lengths: Vec<usize> = (0..count).map(|_| body_len(run, client, &mut dice, most)).collect();
             left -= count;
             let to = Whereto { group: "P", topic: &topic, queue_id };
             let sent = if count > 1 && client.get("batch_max", 1) > 1 && dice.coin() {
@@ -316,11 +332,29 @@ pub(super) async fn produce(env: &Env, run: &Arc<Run>, index: usize) {
                 let accepted = send_kinds(env, run, &mut wire, boot, &mut dice, to, &what).await;
                 accepted.is_some_and(|accepted| accepted.len() == what.len())
             };
+            if !sent && again_left >= count && dice.coin() {
+                run.trace.sometimes("producer: sent again");
+                (left, again_left) = (left + count, again_left - count);
+            }
             if !sent && dice.coin() {
                 env.clock.sleep(Duration::from_millis(dice.within(50, 500))).await;
                 continue 'connect;
             }
         }
+    }
+}
+
+/// Of any length, or what is left in the segment, more or less: it fits exactly, or is a byte too long or short.
+fn body_len(run: &Run, client: &Client, dice: &mut Dice, most: u64) -> usize {
+    let any = dice.within(0, most);
+    let (segment, overhead) = (run.plan.get("segment_bytes", 64 << 10), dice.within(OVERHEAD.0, OVERHEAD.1));
+    if client.get("size_kind", 0) != 2 {
+        return any as usize;
+    }
+    let appended = lock(&run.running).as_ref().map_or(0, |broker| broker.core().store.appended().0);
+    match (segment - appended % segment).checked_sub(overhead) {
+        Some(aimed) if aimed <= 15 << 10 && aimed <= most * 4 => aimed as usize,
+        _ => any as usize,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod aftermath;
 mod clients;
+mod deaf;
 mod inspector;
 mod locks;
 mod members;
@@ -342,6 +343,9 @@ impl Driver {
                         drop(spawner.task("asker", async move { replies::ask(&asked, &asking, index).await }));
                         drop(spawner.task("replier", async move { replies::reply(&env, &run, index).await }))
                     }
+                    "deaf" => {
+                        drop(spawner.task("deaf", async move { deaf::ask_and_not_listen(&env, &run, index).await }))
+                    }
                     "recreator" => {
                         drop(spawner.task("recreator", async move { topics::recreate(&env, &run, index).await }))
                     }
@@ -431,6 +435,7 @@ fn broker_config(plan: &Plan) -> Config {
     config.mapped_file_size_consume_queue_bytes = 20 * plan.get("queue_file_units", 64);
     config.default_topic_queue_nums = QUEUES as u32;
     config.flush_interval_commit_log_ms = plan.get("flush_interval_ms", 500);
+    config.max_message_size_bytes = plan.get("body_max_bytes", 16 << 10) as u32;
     config.staged_max_bytes = plan.get("staged_max_bytes", 32 << 10);
     config.upkeep_behind_max_bytes = plan.get("upkeep_behind_bytes", 96 << 10);
     config
@@ -440,7 +445,7 @@ async fn broker_process(env: Env, run: Arc<Run>, stop: Arc<Notify>) -> End {
     let boot = run.broker.boots();
     let injected = lock(&run.broker.disk).injected;
     scene::check_derived(&run.model, &run.trace, &run.broker.disk, kinds::is_recreated);
-    let broker = match broker::start(env, broker_config(&run.plan), None).await {
+    let broker = match broker::start(env, broker_config(&scene::bounds_of(&run.plan, boot)), None).await {
         Ok(broker) => Arc::new(broker),
         Err(error) => {
             run.trace.sometimes("recovery: refused");

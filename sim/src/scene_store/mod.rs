@@ -438,7 +438,7 @@ impl Run {
 /// The process: opens the store, checks what it finds, lets the clients at it, stops in order when told.
 async fn process(env: Env, run: Arc<Run>, stop: Arc<Notify>) -> End {
     let boot = run.machine.boots();
-    let config = scene::store_config(&run.plan);
+    let config = scene::store_config(&scene::bounds_of(&run.plan, boot));
     let injected = lock(&run.machine.disk).injected;
     if !run.is_rotten.load(Ordering::SeqCst) && !run.is_lacking.load(Ordering::SeqCst) {
         scene::check_derived(&run.model, &run.trace, &run.machine.disk, |_| false);
@@ -519,8 +519,14 @@ fn note_recovery(run: &Run, log: &log_image::LogImage, clean: bool, end: u64) {
     }
 }
 
-/// Every queue must give what the log has for it.
+/// Every queue must give what the log has for it, and every file that is counted on must be there.
 fn check_queues(run: &Run, store: &MessageStore, log: &log_image::LogImage) {
+    if store.failure().is_none()
+        && let Ok(lacking) = store.lacking()
+        && let Some(lack) = lacking.first()
+    {
+        lock(&run.model).violation(DERIVED, format!("after a start {lack:?}"));
+    }
     let queues: std::collections::BTreeSet<(String, u32)> =
         log.records.iter().map(|record| (record.topic.clone(), record.queue_id)).collect();
     for (topic, queue_id) in queues {
