@@ -27,8 +27,9 @@ from world import JavaServers, Keelmq, Process, Server, Trouble, await_registere
 MAIN = ["send-sync", "send-async", "send-oneway", "send-batch", "consume-1000", "live", "tags", "unicode-tags", "order",
         "order-rebalance", "rebalance", "rebalance-leave", "offsets-restart", "bodies", "body-empty", "unicode", "too-large",
         "auto-topic", "from-first", "broadcast", "pull", "lite-pull", "offset-queries"]
-KINDS = ["from-last", "from-timestamp", "suspend", "retry", "dead-letter", "delay", "transaction-commit", "transaction-rollback", "transaction-check", "sql92",
-         "query-key", "query-unique-key", "view-message", "request-reply", "trace", "reset-offset", "consume-directly"]
+KINDS = ["from-last", "from-timestamp", "suspend", "retry", "dead-letter", "delay", "transaction-commit",
+         "transaction-rollback", "transaction-check", "sql92", "query-key", "query-unique-key", "view-message",
+         "request-reply", "trace", "reset-offset", "consume-directly"]
 TIERS = {"main": MAIN, "kinds": KINDS, "all": MAIN + KINDS}
 # Half messages are asked for soon instead of after a minute. Without the trace topic Go's client drops its traces.
 KINDS_SETTINGS = [("transactionCheckInterval", 2000), ("transactionTimeOut", 2000), ("traceTopicEnable", "true")]
