@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -49,6 +50,11 @@ var scenarios = map[string]func(*stage) error{
 	"trace":                trace,
 }
 
+var notApplicable = map[string]string{
+	"order-rebalance":  "an orderly queue that changes hands stands still in this client for a minute and more, with Java's broker, too",
+	"consume-directly": "the client obeys it, but has no tool that asks for it",
+}
+
 const (
 	limit  = 100 * time.Second
 	atOnce = 4
@@ -79,7 +85,7 @@ func main() {
 func play(s *stage, feature string) string {
 	scenario, known := scenarios[feature]
 	if !known {
-		return "n/a\tnot in this client"
+		return "n/a\t" + cmp.Or(notApplicable[feature], "not in this client")
 	}
 	done := make(chan error, 1)
 	go func() {
