@@ -440,23 +440,42 @@ async fn figures_count_what_happened() {
     assert_eq!(after["getTransferedTps"], after["getTransferredTps"]);
     let size: u64 = after["putMessageSizeTotal"].parse().unwrap();
     assert_eq!(size, broker.broker.core().store.appended().0);
-    let view = |name, key| [("statsName", name), ("statsKey", key)];
-    check(
-        broker.said(request::VIEW_BROKER_STATS_DATA, &view("TOPIC_PUT_NUMS", "t")).await,
-        OK,
-        r#"{"statsDay":{"avgpt":1.0,"sum":2,"#,
-    );
-    check(
-        broker.said(request::VIEW_BROKER_STATS_DATA, &view("GROUP_GET_NUMS", "t@g")).await,
-        OK,
-        r#"{"avgpt":2.0,"sum":2,"#,
-    );
-    check(broker.said(request::VIEW_BROKER_STATS_DATA, &view("BROKER_PUT_NUMS", "C")).await, OK, r#""sum":2"#);
-    check(
-        broker.said(request::VIEW_BROKER_STATS_DATA, &view("TOPIC_PUT_NUMS", "x")).await,
-        response::SYSTEM_ERROR,
-        "The stats <TOPIC_PUT_NUMS> <x> not exist",
-    );
+    stats.sent_back("t", "g");
+    let view =
+        async |name, key| broker.said(request::VIEW_BROKER_STATS_DATA, &[("statsName", name), ("statsKey", key)]).await;
+    for (name, key, average, sum) in [
+        ("TOPIC_PUT_NUMS", "t", "1.0", 2),
+        ("TOPIC_PUT_SIZE", "t", "", size),
+        ("QUEUE_PUT_NUMS", "t@0", "1.0", 2),
+        ("QUEUE_PUT_SIZE", "t@0", "", size),
+        ("GROUP_GET_NUMS", "t@g", "2.0", 2),
+        ("GROUP_GET_SIZE", "t@g", "200.0", 200),
+        ("GROUP_GET_LATENCY", "0@t@g", "3.0", 3),
+        ("GROUP_GET_LATENCY", "t@g", "3.0", 3),
+        ("QUEUE_GET_NUMS", "t@0@g", "2.0", 2),
+        ("QUEUE_GET_SIZE", "t@0@g", "200.0", 200),
+        ("SNDBCK_PUT_NUMS", "t@g", "1.0", 1),
+        ("BROKER_PUT_NUMS", "C", "1.0", 2),
+        ("BROKER_GET_NUMS", "C", "2.0", 2),
+    ] {
+        let said = view(name, key).await;
+        check(said.clone(), OK, &format!(r#"{{"statsDay":{{"avgpt":{average}"#));
+        check(said, OK, &format!(r#""sum":{sum},"#));
+    }
+    for (name, key) in [
+        ("TOPIC_PUT_NUMS", "x"),
+        ("TOPIC_PUT_NUMS", "t@g"),
+        ("QUEUE_PUT_NUMS", "t@1"),
+        ("QUEUE_PUT_NUMS", "t@x"),
+        ("GROUP_GET_NUMS", "t@h"),
+        ("SNDBCK_PUT_NUMS", "t@h"),
+        ("BROKER_PUT_NUMS", "t"),
+        // RocketMQ writes these to a log only.
+        ("GROUP_GET_FALL_SIZE", "0@t@g"),
+        ("GROUP_GET_FALL_TIME", "0@t@g"),
+    ] {
+        check(view(name, key).await, response::SYSTEM_ERROR, &format!("The stats <{name}> <{key}> not exist"));
+    }
     broker.end().await;
 }
 
@@ -488,5 +507,98 @@ async fn configuration_changes_are_durable_or_refused() {
         "Can not update config in black list.",
     );
     assert_eq!(broker.broker.core().config().file_reserved_time_h, 48, "all or nothing");
+    broker.end().await;
+}
+
+/// Queues of few topics could have taken any amount of memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_are_kept_for_so_many_names() {
+    let broker = Asked::start().await;
+    let (stats, names_max) = (&broker.broker.core().stats, broker.broker.core().config().stats_keys_max as u32);
+    let kept = |name: &str, key: String| stats.view(name, &key, "C").is_some();
+    for number in 0..2 * names_max {
+        stats.got(("t", number), "g", (1, 1), 1, Duration::ZERO);
+        stats.got(("t", 0), &format!("g{number}"), (1, 1), 1, Duration::ZERO);
+    }
+    let queues = (0..2 * names_max).filter(|queue| kept("QUEUE_GET_NUMS", format!("t@{queue}@g")));
+    let groups = (0..2 * names_max).filter(|group| kept("GROUP_GET_NUMS", format!("t@g{group}")));
+    assert!((1..names_max).contains(&(queues.count() as u32)), "those of other groups count, too");
+    assert_eq!(groups.count() as u32, names_max - 1, "and the group g");
+    assert_eq!(stats.view("BROKER_GET_NUMS", "C", "C").unwrap().stats_day.sum, i64::from(4 * names_max));
+    stats.remove_topic("t");
+    assert!(!kept("GROUP_GET_NUMS", "t@g".to_owned()) && !kept("QUEUE_GET_NUMS", "t@0@g".to_owned()));
+    broker.end().await;
+}
+
+/// rocketmq-exporter reads each of these as a number, and gives up on the broker if one is none or is not there. (Source:
+/// BrokerRuntimeStats of rocketmq-exporter 0.0.2.)
+#[tokio::test(flavor = "multi_thread")]
+async fn exporters_can_read_the_figures() {
+    const WHOLE: [&str; 32] = [
+        "msgPutTotalTodayNow",
+        "msgGetTotalTodayNow",
+        "msgPutTotalTodayMorning",
+        "msgGetTotalTodayMorning",
+        "msgPutTotalYesterdayMorning",
+        "msgGetTotalYesterdayMorning",
+        "sendThreadPoolQueueHeadWaitTimeMills",
+        "queryThreadPoolQueueHeadWaitTimeMills",
+        "pullThreadPoolQueueHeadWaitTimeMills",
+        "sendThreadPoolQueueSize",
+        "queryThreadPoolQueueSize",
+        "pullThreadPoolQueueSize",
+        "sendThreadPoolQueueCapacity",
+        "queryThreadPoolQueueCapacity",
+        "pullThreadPoolQueueCapacity",
+        "commitLogMinOffset",
+        "commitLogMaxOffset",
+        "bootTimestamp",
+        "dispatchMaxBuffer",
+        "dispatchBehindBytes",
+        "brokerVersion",
+        "pageCacheLockTimeMills",
+        "getMessageEntireTimeMax",
+        "putMessageEntireTimeMax",
+        "putMessageTimesTotal",
+        "putMessageSizeTotal",
+        "startAcceptSendRequestTimeStamp",
+        "earliestMessageTimeStamp",
+        "remainTransientStoreBufferNumbs",
+        "EndTransactionQueueSize",
+        "EndTransactionThreadPoolQueueCapacity",
+        "putMessageFailedTimes",
+    ];
+    const FRACTIONS: [&str; 5] =
+        ["consumeQueueDiskRatio", "commitLogDiskRatio", "putMessageAverageSize", "putLatency99", "putLatency999"];
+    const RATES: [&str; 6] =
+        ["putTps", "getMissTps", "getFoundTps", "getTotalTps", "getTransferedTps", "getTransferredTps"];
+    let broker = Asked::start().await;
+    broker.create("t", "1", "6").await;
+    broker.put("t", 0, b"one").await;
+    let figures = broker.runtime().await;
+    for key in WHOLE {
+        assert!(figures[key].parse::<i64>().is_ok(), "{key}: {}", figures[key]);
+    }
+    for key in FRACTIONS {
+        assert!(figures[key].parse::<f64>().is_ok(), "{key}: {}", figures[key]);
+    }
+    for key in RATES {
+        let rates: Vec<_> = figures[key].split(' ').filter(|rate| rate.parse::<f64>().is_ok()).collect();
+        assert_eq!(rates.len(), 3, "{key}: {}", figures[key]);
+    }
+    for class in figures["putMessageDistributeTime"].split_whitespace() {
+        let (name, count) = class.split_once(':').unwrap();
+        assert!(name.starts_with('[') && count.parse::<u32>().is_ok(), "{class}");
+    }
+    let capacity: Vec<&str> = figures["commitLogDirCapacity"].split(' ').collect();
+    assert!(capacity[2].parse::<f64>().is_ok() && capacity[6].parse::<f64>().is_ok(), "{capacity:?}");
+    assert!(capacity[3].ends_with(',') && capacity[7].ends_with('.'), "{capacity:?}");
+    let (behind, unit) = figures["remainHowManyDataToFlush"].split_once(' ').unwrap();
+    assert!(behind.parse::<f64>().is_ok() && !unit.is_empty());
+    let levels = figures.iter().filter(|(key, _)| key.starts_with("scheduleMessageOffset"));
+    for (key, value) in levels {
+        let (at, end) = value.split_once(',').unwrap();
+        assert!(at.parse::<i64>().is_ok() && end.parse::<i64>().is_ok(), "{key}: {value}");
+    }
     broker.end().await;
 }

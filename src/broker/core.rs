@@ -98,7 +98,7 @@ impl Core {
                 bytes: config.clients_memory_max_bytes,
             }),
             locks: QueueLocks::new(config.queue_locks_max, Duration::from_millis(config.queue_lock_life_ms)),
-            stats: Arc::new(Stats::new(env.clock.clone(), config.stats_keys_max)),
+            stats: Arc::new(Stats::new(env.clock.clone(), config.stats_keys_max, config.enable_detail_stat)),
             hold: Arc::new(Hold::new(config.held_pulls_max)),
             registration,
             tools_said: RateLimited::new(TOOLS_SAID_MAX, TOOLS_SAID_WINDOW),

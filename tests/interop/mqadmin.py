@@ -82,6 +82,7 @@ COMMANDS = [
     ("cloneGroupOffset", "-n {n} -s {g} -d {g}_copy -t {t}Live"),
     ("brokerConsumeStats", "-n {n} -b {b}"),
     ("statsAll", "-n {n} -t {t}"),
+    ("@statistics", "{t}Counted {g}_counted"),
     ("@leave", "{g}"),
     ("consumerProgress offline", "-n {n} -g {g}"),
     ("resetOffsetByTimeOld", "-n {n} -g {g} -t {t}Live -s 0 -f true"),
@@ -169,17 +170,24 @@ def difference(name, ours, theirs):
     return None
 
 
-def request(address, code, fields):
-    """One request; (code, fields of the answer, remark)."""
+def exchange(address, code, fields, body=b""):
+    """One request; (code, fields of the answer, remark, body)."""
     host, port = address.split(":")
     with socket.create_connection((host, int(port)), 5) as stream:
         header = json.dumps({"code": code, "language": "JAVA", "version": 407, "opaque": 1, "flag": 0,
                              "extFields": fields, "serializeTypeCurrentRPC": "JSON"}).encode()
-        stream.sendall(struct.pack(">II", 4 + len(header), len(header)) + header)
+        stream.sendall(struct.pack(">II", 4 + len(header) + len(body), len(header)) + header + body)
         reader = stream.makefile("rb")
         length, header_length = struct.unpack(">II", reader.read(8))
-        answer = json.loads(reader.read(header_length & 0xFFFFFF))
-    return answer["code"], answer.get("extFields") or {}, answer.get("remark")
+        header_length &= 0xFFFFFF
+        answer = json.loads(reader.read(header_length))
+        body = reader.read(length - 4 - header_length)
+    return answer["code"], answer.get("extFields") or {}, answer.get("remark"), body
+
+
+def request(address, code, fields, body=b""):
+    """One request; (code, fields of the answer, remark)."""
+    return exchange(address, code, fields, body)[:3]
 
 
 def commit(broker, group, topic, queues=4):
@@ -201,6 +209,56 @@ def settle(broker, group, topic, offset, limit_s=30):
             return
         time.sleep(0.05)
     raise Trouble(f"{group} stands at {found} of {topic}, not at {offset}, after {limit_s} s")
+
+
+# What request 315 is asked for, as (name, key); {t} and {g} are topic and group.
+STATISTICS = [
+    ("TOPIC_PUT_NUMS", "{t}"), ("TOPIC_PUT_SIZE", "{t}"), ("GROUP_GET_NUMS", "{t}@{g}"), ("GROUP_GET_SIZE", "{t}@{g}"),
+    ("SNDBCK_PUT_NUMS", "{t}@{g}"), ("GROUP_GET_LATENCY", "1@{t}@{g}"), ("BROKER_PUT_NUMS", "DefaultCluster"),
+    ("BROKER_GET_NUMS", "DefaultCluster"), ("QUEUE_PUT_NUMS", "SCHEDULE_TOPIC_XXXX@17"),
+    # Nothing has a figure before something happened.
+    ("TOPIC_PUT_NUMS", "Nowhere"), ("TOPIC_PUT_NUMS", "{t}@{g}"), ("QUEUE_PUT_NUMS", "{t}@0"), ("QUEUE_GET_NUMS", "{t}@0@{g}"),
+    ("GROUP_GET_NUMS", "{t}@nobody"), ("SNDBCK_PUT_NUMS", "{t}@nobody"), ("SNDBCK_PUT_NUMS", "{t}"), ("BROKER_PUT_NUMS", "Nowhere"),
+    ("GROUP_GET_LATENCY", "0@{t}@{g}"), ("GROUP_GET_FALL_SIZE", "1@{t}@{g}"), ("GROUP_GET_FALL_TIME", "1@{t}@{g}"),
+    ("GROUP_GET_FROM_DISK_NUMS", "{t}@{g}"), ("COMMERCIAL_SEND_TIMES", "{t}"), ("NO_SUCH_NAME", "{t}"), ("", ""),
+]
+# Figures of a moment, or of everything else that happens.
+MEASURED = {"GROUP_GET_LATENCY", "BROKER_PUT_NUMS", "BROKER_GET_NUMS"}
+
+
+def statistics(broker, topic, group, limit_s=40):
+    """Three messages are sent, pulled, and one is sent back; what the broker says of it, a line a name."""
+    places = []
+    for body in (b"x", b"yy", b"zzz"):
+        sent = dict(a="P", b=topic, c="TBW102", d="4", e="1", f="0", g="1600000000000", h="0", i="", j="0", k="false", m="false")
+        code, fields, remark = request(broker, 310, sent, body)
+        if code != 0:
+            raise Trouble(f"a message to {topic} is refused with {code} {remark}")
+        places.append(int(fields["msgId"][16:], 16))
+    end, found = time.monotonic() + limit_s, None
+    while found != "3" and time.monotonic() < end:
+        found = request(broker, 30, dict(topic=topic, queueId="1"))[1].get("offset")
+    request(broker, 11, dict(consumerGroup=group, topic=topic, queueId="1", queueOffset="0", maxMsgNums="32", sysFlag="4",
+                             commitOffset="0", suspendTimeoutMillis="0", subscription="*", subVersion="0", expressionType="TAG"))
+    request(broker, 36, dict(offset=str(places[0]), group=group, delayLevel="18", originMsgId="", originTopic=topic,
+                             unitMode="false", maxReconsumeTimes="16"))
+    # Java tells what it has sampled, every ten seconds.
+    sampled = lambda: all(figure(broker, name, topic, group)[1] == count for name, count in (("TOPIC_PUT_NUMS", 3), ("SNDBCK_PUT_NUMS", 1)))
+    while not sampled() and time.monotonic() < end:
+        time.sleep(0.2)
+    return "".join(f"{name} of {key}: {figure(broker, name, topic, group, key)[0]}\n" for name, key in STATISTICS)
+
+
+def figure(broker, name, topic, group, key=None):
+    """(as a line, sum of the last minute)"""
+    key = dict(STATISTICS[::-1])[name] if key is None else key
+    key = key.format(t=topic, g=group)
+    code, _, remark, body = exchange(broker, 315, dict(statsName=name, statsKey=key))
+    if code != 0:
+        return f"{code} {remark}", None
+    minute = json.loads(body)["statsMinute"]
+    told = "measured" if name in MEASURED else f"{minute['sum']} in all, {round(minute['avgpt'] * 100)} hundredths each time"
+    return told, minute["sum"]
 
 
 class Tool:
@@ -234,6 +292,8 @@ class Tool:
         if name == "@settle":
             settle(self.server.broker, words[0], words[1], words[2])
             return ""
+        if name == "@statistics":
+            return statistics(self.server.broker, words[0], words[1])
         if name == "topicStatus":
             commit(self.server.broker, group, topic)
         said = self.run([name.split()[0], *words])

@@ -184,7 +184,8 @@ settings! {
         queue_lock_life_ms: u64 = 60_000; "queueLockLifeMs", ms(1, DAY_MS), AtStart, "KeelMQ: a locked queue is free again when its lock was not renewed for so long";
         consumer_offsets_max: usize = 10_000_000; "consumerOffsetsMax", count(1, 100_000_000), AtStart, "KeelMQ: stored offsets of group, topic and queue";
         transactions_pending_max: usize = 1_000_000; "transactionsPendingMax", count(1, 100_000_000), AtStart, "KeelMQ: half messages tracked in memory";
-        stats_keys_max: usize = 100_000; "statsKeysMax", count(1, 10_000_000), AtStart, "KeelMQ: names that statistics are kept for, further ones are counted together";
+        enable_detail_stat: bool = true; "enableDetailStat", TRUTH, AtStart, "keep statistics of each queue, too";
+        stats_keys_max: usize = 100_000; "statsKeysMax", count(1, 10_000_000), AtStart, "KeelMQ: names that statistics are kept for (and as many queues), further ones are counted together";
         upkeep_behind_max_bytes: u64 = 256 * MIB; "upkeepBehindMaxBytes", bytes(4 * KIB, 1 << 50), AtStart, "KeelMQ: what recovery may have to read; more of it makes queues and checkpoint be synced early";
         check_behind_bytes: u64 = 32 * MIB; "checkBehindBytes", bytes(0, 1 << 50), AtStart, "KeelMQ: how much of what is known to be durable a start looks at for damage, at least";
         segment_wait_ms_max: u64 = 5_000; "segmentWaitMaxMs", ms(1, DAY_MS), AtStart, "KeelMQ: how long an append waits for the next segment";

@@ -219,7 +219,6 @@ pub static OTHERS: &[Other] = &[
     new_refused("enableControllerMode", NO, "false", CONTROLLER),
     new("enableCreateSysGroup", TRUTH, "true", SYSTEM_GROUPS),
     new("enabledAppendPropCRC", TRUTH, "false", PROPERTY_CRC),
-    known("enableDetailStat", TRUTH, "true", STATS),
     refused("enableDLegerCommitLog", NO, "false", DLEDGER),
     new("enableFastChannelEventProcess", TRUTH, "false", ALWAYS_ASYNC),
     new("enableLagAndDlqMetrics", TRUTH, "true", METRICS),

@@ -10,7 +10,7 @@ use crate::{
         retry, stored,
         topics::{RETRY_PREFIX, Topic},
     },
-    model::{LogOffset, Message, OwnedMessage, message::TOPIC_MAX_BYTES},
+    model::{LogOffset, Message, OwnedMessage, message::TOPIC_MAX_BYTES, properties::name},
     protocol::{body::topic::perm, code::response, command::Response, header::SendBack},
     remoting::{Answer, Processor, Request},
     store::{
@@ -85,6 +85,7 @@ impl ConsumerSendBack {
             wait: None,
         };
         draft.reroute_delayed(levels).map_err(Refused::system)?;
+        let origin = draft.properties.get(name::RETRY_TOPIC).unwrap_or(record.message.topic).to_owned();
         let text = draft.properties.render();
         let message = Message {
             topic: &draft.topic,
@@ -98,17 +99,20 @@ impl ConsumerSendBack {
         if core.topics.is_durable(&topic) {
             match core.store.put_again(&message) {
                 // Stored with WAIT=false, and yet the consumer moves past the message once it is told: it must last.
-                Ok(appended) => return Ok(Answer::Kept(appended.end.0, Response::success())),
+                Ok(appended) => {
+                    core.stats.sent_back(&origin, header.group);
+                    return Ok(Answer::Kept(appended.end.0, Response::success()));
+                }
                 Err(AppendError::SegmentFull | AppendError::PoolExhausted) => {}
                 Err(error) => return Err(refused(&error)),
             }
         }
         let message = message.to_owned();
-        Ok(self.later(topic.clone(), message))
+        Ok(self.later(topic.clone(), message, origin, header.group.to_owned()))
     }
 
     /// The answer once the topic is durable, there is room, and the promise is kept.
-    fn later(&self, topic: Arc<Topic>, message: OwnedMessage) -> Answer {
+    fn later(&self, topic: Arc<Topic>, message: OwnedMessage, origin: String, group: String) -> Answer {
         let core = self.0.clone();
         Answer::Later(Box::pin(async move {
             if let Err(failed) = core.topics.durable(&topic).await {
@@ -116,7 +120,10 @@ impl ConsumerSendBack {
             }
             let kept = async { core.store.kept(core.store.put_again_waiting(&message.borrow()).await?.end).await };
             Some(match kept.await {
-                Ok(()) => Response::success(),
+                Ok(()) => {
+                    core.stats.sent_back(&origin, &group);
+                    Response::success()
+                }
                 Err(error) => refused(&error).into_response(),
             })
         }))

@@ -6,9 +6,13 @@ use std::{
     time::Duration,
 };
 
-use super::meter::Flow;
+use super::{
+    by_queue::{ByQueue, Room},
+    meter::Flow,
+};
 use crate::{
     broker::topics::SCHEDULE_TOPIC,
+    env::Clock,
     model::{message::sys_flag, properties},
     store::Arrival,
 };
@@ -75,6 +79,7 @@ pub struct CameIn {
 
 pub(super) struct Incoming {
     pub(super) flow: Flow,
+    pub(super) queues: ByQueue<Flow>,
     kinds: [OfKind; Kind::ALL.len()],
     rolled_back: AtomicU64,
 }
@@ -87,15 +92,27 @@ struct OfKind {
 
 impl Incoming {
     pub(super) fn new(now: Duration) -> Self {
-        Incoming { flow: Flow::new(now), kinds: Default::default(), rolled_back: AtomicU64::new(0) }
+        Incoming {
+            flow: Flow::new(now),
+            queues: ByQueue::default(),
+            kinds: Default::default(),
+            rolled_back: AtomicU64::new(0),
+        }
     }
 
-    pub(super) fn add(&self, arrival: &Arrival<'_>) {
+    /// Whether there was room for the figures of its queue.
+    pub(super) fn add(&self, arrival: &Arrival<'_>, room: &Room, clock: &dyn Clock) -> bool {
         self.flow.add(1, arrival.size.into());
         let of_kind = &self.kinds[Kind::of(arrival) as usize];
         let class = SIZES.iter().position(|bound| f64::from(arrival.size) <= *bound).unwrap_or(SIZES.len());
         of_kind.counts[class].fetch_add(1, Relaxed);
         of_kind.bytes.fetch_add(arrival.size.into(), Relaxed);
+        self.queues.with(
+            arrival.queue_id,
+            room,
+            || Flow::new(clock.monotonic()),
+            |flow| flow.add(1, arrival.size.into()),
+        )
     }
 
     pub(super) fn roll_back(&self) {

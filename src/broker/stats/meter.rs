@@ -26,7 +26,7 @@ pub(super) struct Flow {
 /// A sum that only grows, and what it was.
 #[derive(Default)]
 pub(super) struct Meter {
-    pub(super) value: AtomicU64,
+    value: AtomicU64,
     times: AtomicU64,
     past: Mutex<Past>,
 }
@@ -57,6 +57,10 @@ impl Flow {
         self.bytes.begin(now);
     }
 
+    pub(super) fn meters(&self) -> [&Meter; 2] {
+        [&self.messages, &self.bytes]
+    }
+
     pub(super) fn add(&self, messages: u64, bytes: u64) {
         self.messages.add(messages);
         self.bytes.add(bytes);
@@ -67,6 +71,10 @@ impl Meter {
     pub(super) fn add(&self, value: u64) {
         self.value.fetch_add(value, Relaxed);
         self.times.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn value(&self) -> u64 {
+        self.value.load(Relaxed)
     }
 
     fn reading(&self, at: Duration) -> Reading {
@@ -96,8 +104,14 @@ impl Meter {
         }
     }
 
+    /// `None` as long as nothing was added: RocketMQ does not know the name then.
+    pub(super) fn shown(&self, now: Duration) -> Option<BrokerStatsData> {
+        (self.times.load(Relaxed) > 0).then(|| self.data(now))
+    }
+
     pub(super) fn data(&self, now: Duration) -> BrokerStatsData {
-        let (reading, past) = (self.reading(now), self.past());
+        let past = self.past();
+        let reading = self.reading(now);
         let since = |readings: &VecDeque<Reading>| {
             let Some(first) = readings.front() else { return BrokerStatsItem::default() };
             let (sum, times) = (reading.value - first.value, reading.times - first.times);

@@ -2,6 +2,7 @@
 //! are relaxed atomics on the hot paths; one task looks at them every ten seconds and keeps samples. Knows no request.
 //! (Source of names and windows: StoreStatsService, BrokerStatsManager and StatsItem of Apache RocketMQ 4.9.7.)
 
+mod by_queue;
 mod incoming;
 mod meter;
 mod taken;
@@ -16,9 +17,10 @@ use std::{
 };
 
 use self::{
+    by_queue::Room,
     incoming::Incoming,
-    meter::{Flow, a_second},
-    taken::Taken,
+    meter::{Flow, Meter, a_second},
+    taken::{Got, Pulled, Taken},
 };
 pub use self::{
     incoming::{CameIn, Kind, SIZES, Sizes},
@@ -78,6 +80,8 @@ pub struct Stats {
     /// By topic and group.
     groups: RwLock<BTreeMap<String, BTreeMap<String, Arc<Taken>>>>,
     last_topic: Mutex<Option<(String, Arc<Incoming>)>>,
+    /// For figures of queues.
+    room: Room,
 }
 
 #[derive(Clone, Copy)]
@@ -124,7 +128,8 @@ pub struct Totals {
 }
 
 impl Stats {
-    pub fn new(clock: Arc<dyn Clock>, keys_max: usize) -> Self {
+    /// Keeps figures of so many topics, so many groups in a topic, and so many queues of each if they are wanted.
+    pub fn new(clock: Arc<dyn Clock>, keys_max: usize, by_queue: bool) -> Self {
         let stats = Stats {
             keys_max,
             keys_full: RateLimited::new(1, Duration::from_secs(3_600)),
@@ -147,6 +152,7 @@ impl Stats {
             topics: RwLock::default(),
             groups: RwLock::default(),
             last_topic: Mutex::default(),
+            room: Room::new(if by_queue { keys_max } else { 0 }),
             clock,
         };
         stats.put.begin(stats.clock.monotonic());
@@ -168,14 +174,14 @@ impl Stats {
         self.put_classes[class].fetch_add(1, Relaxed);
         // Messages of one topic follow each other.
         let mut last = self.last_topic.lock().expect("nothing panics while it is held");
-        match &*last {
-            Some((topic, incoming)) if topic == arrival.topic => incoming.add(arrival),
-            _ => {
-                if let Some(incoming) = self.of_topic(arrival.topic) {
-                    incoming.add(arrival);
-                    *last = Some((arrival.topic.to_owned(), incoming));
-                }
-            }
+        if last.as_ref().is_none_or(|(topic, _)| topic != arrival.topic) {
+            let Some(incoming) = self.of_topic(arrival.topic) else { return };
+            *last = Some((arrival.topic.to_owned(), incoming));
+        }
+        if let Some((_, incoming)) = &*last
+            && !incoming.add(arrival, &self.room, &*self.clock)
+        {
+            self.say_full();
         }
     }
 
@@ -195,7 +201,17 @@ impl Stats {
         self.found.fetch_add(1, Relaxed);
         self.got.add(messages.into(), bytes);
         if let Some(taken) = self.of_group(topic, group) {
-            taken.add(messages.into(), bytes, queue, next);
+            let pulled = Pulled { messages: messages.into(), bytes, queue, next, took };
+            if !taken.add(&pulled, &self.room, self.clock.monotonic()) {
+                self.say_full();
+            }
+        }
+    }
+
+    /// The group sent a message of the topic back.
+    pub fn sent_back(&self, topic: &str, group: &str) {
+        if let Some(taken) = self.of_group(topic, group) {
+            taken.sent_back.add(1);
         }
     }
 
@@ -248,7 +264,7 @@ impl Stats {
     pub fn consume_tps(&self, topic: &str, group: &str) -> f64 {
         let groups = self.groups.read().expect("nothing panics while it is held");
         let flow = groups.get(topic).and_then(|groups| groups.get(group));
-        flow.map_or(0.0, |taken| taken.flow.messages.data(self.clock.monotonic()).stats_minute.tps)
+        flow.map_or(0.0, |taken| taken.got.flow.messages.data(self.clock.monotonic()).stats_minute.tps)
     }
 
     /// Messages a second that came into the topic during the last minute.
@@ -257,21 +273,38 @@ impl Stats {
         topics.get(topic).map_or(0.0, |topic| topic.flow.messages.data(self.clock.monotonic()).stats_minute.tps)
     }
 
-    /// Code 315: a named figure of a key (a topic, `topic@group`, or the cluster).
+    /// Code 315: a named figure of a key, which is the cluster's name or made of topic, queue and group. As in RocketMQ
+    /// GROUP_GET_FALL_SIZE and _TIME are known to nobody: there they are written to a log only. QUEUE_PUT_ and QUEUE_GET_
+    /// are those of every queue; RocketMQ has them of the schedule topic's.
     pub fn view(&self, name: &str, key: &str, cluster: &str) -> Option<BrokerStatsData> {
         let now = self.clock.monotonic();
-        let topic = || self.topics.read().expect("nothing panics while it is held").get(key).cloned();
-        let group = || {
-            let (topic, group) = key.split_once('@')?;
+        let of_topic = |topic: &str| self.topics.read().expect("nothing panics while it is held").get(topic).cloned();
+        let of_group = |topic: &str, group: &str| {
             self.groups.read().expect("nothing panics while it is held").get(topic)?.get(group).cloned()
         };
-        match name {
-            "TOPIC_PUT_NUMS" => Some(topic()?.flow.messages.data(now)),
-            "TOPIC_PUT_SIZE" => Some(topic()?.flow.bytes.data(now)),
-            "GROUP_GET_NUMS" => Some(group()?.flow.messages.data(now)),
-            "GROUP_GET_SIZE" => Some(group()?.flow.bytes.data(now)),
-            "BROKER_PUT_NUMS" if key == cluster => Some(self.put.messages.data(now)),
-            "BROKER_GET_NUMS" if key == cluster => Some(self.got.messages.data(now)),
+        let parts: Vec<&str> = key.split('@').collect();
+        let queue = |text: &str| text.parse::<u32>().ok();
+        match (name, &*parts) {
+            ("BROKER_PUT_NUMS", _) if key == cluster => Some(self.put.messages.data(now)),
+            ("BROKER_GET_NUMS", _) if key == cluster => Some(self.got.messages.data(now)),
+            ("TOPIC_PUT_NUMS", [topic]) => of_topic(topic)?.flow.messages.shown(now),
+            ("TOPIC_PUT_SIZE", [topic]) => of_topic(topic)?.flow.bytes.shown(now),
+            ("QUEUE_PUT_NUMS", [topic, id]) => of_topic(topic)?.queues.get(queue(id)?)?.messages.shown(now),
+            ("QUEUE_PUT_SIZE", [topic, id]) => of_topic(topic)?.queues.get(queue(id)?)?.bytes.shown(now),
+            ("GROUP_GET_NUMS", [topic, group]) => of_group(topic, group)?.got.flow.messages.shown(now),
+            ("GROUP_GET_SIZE", [topic, group]) => of_group(topic, group)?.got.flow.bytes.shown(now),
+            // By queue; without enableDetailStat, in RocketMQ, in all.
+            ("GROUP_GET_LATENCY", [topic, group]) => of_group(topic, group)?.got.latency.shown(now),
+            ("GROUP_GET_LATENCY", [id, topic, group]) => {
+                of_group(topic, group)?.queues.get(queue(id)?)?.latency.shown(now)
+            }
+            ("QUEUE_GET_NUMS", [topic, id, group]) => {
+                of_group(topic, group)?.queues.get(queue(id)?)?.flow.messages.shown(now)
+            }
+            ("QUEUE_GET_SIZE", [topic, id, group]) => {
+                of_group(topic, group)?.queues.get(queue(id)?)?.flow.bytes.shown(now)
+            }
+            ("SNDBCK_PUT_NUMS", [topic, group]) => of_group(topic, group)?.sent_back.shown(now),
             _ => None,
         }
     }
@@ -301,12 +334,12 @@ impl Stats {
         let classes = *self.shown_classes.lock().expect("nothing panics while it is held");
         let shown = CLASS_NAMES.iter().zip(classes).map(|(name, count)| format!("[{name}]:{count} ")).collect();
         Totals {
-            put: self.put.messages.value.load(Relaxed),
-            put_bytes: self.put.bytes.value.load(Relaxed),
+            put: self.put.messages.value(),
+            put_bytes: self.put.bytes.value(),
             put_failed: self.put_failed.load(Relaxed),
             put_ms_max: self.put_ms_max.load(Relaxed),
             get_ms_max: self.get_ms_max.load(Relaxed),
-            got: self.got.messages.value.load(Relaxed),
+            got: self.got.messages.value(),
             put_mornings: days.put,
             got_mornings: days.got,
             put_classes: shown,
@@ -357,10 +390,10 @@ impl Stats {
     fn reading(&self) -> Sample {
         Sample {
             at: self.clock.monotonic(),
-            put: self.put.messages.value.load(Relaxed),
+            put: self.put.messages.value(),
             found: self.found.load(Relaxed),
             missed: self.missed.load(Relaxed),
-            transferred: self.got.messages.value.load(Relaxed),
+            transferred: self.got.messages.value(),
         }
     }
 
@@ -380,12 +413,15 @@ impl Stats {
             let groups = self.groups.read().expect("nothing panics while it is held");
             groups.values().flat_map(BTreeMap::values).cloned().collect()
         };
-        let of_topics = topics.iter().map(|topic| &topic.flow);
-        let of_groups = groups.iter().map(|group| &group.flow);
-        for flow in [&self.put, &self.got].into_iter().chain(of_topics).chain(of_groups) {
-            flow.messages.tick(number, now);
-            flow.bytes.tick(number, now);
-        }
+        let put: Vec<_> = topics.iter().flat_map(|topic| topic.queues.all()).collect();
+        let got: Vec<_> = groups.iter().flat_map(|group| group.queues.all()).collect();
+        self.room.recount(put.len() + got.len());
+        let tick = |meter: &Meter| meter.tick(number, now);
+        let flows = [&self.put, &self.got].into_iter().chain(topics.iter().map(|topic| &topic.flow));
+        flows.chain(put.iter().map(|flow| &**flow)).flat_map(Flow::meters).for_each(tick);
+        groups.iter().for_each(|group| tick(&group.sent_back));
+        let gots = groups.iter().map(|group| &group.got).chain(got.iter().map(|got| &**got));
+        gots.flat_map(Got::meters).for_each(tick);
         if number.is_multiple_of(6) {
             let counted = self.put_classes.each_ref().map(|class| class.swap(0, Relaxed));
             *self.shown_classes.lock().expect("nothing panics while it is held") = counted;
@@ -398,8 +434,8 @@ impl Stats {
         let day = local_ms(&*self.clock).div_euclid(DAY_MS);
         if day != days.day {
             days.day = day;
-            days.put = [days.put[1], self.put.messages.value.load(Relaxed)];
-            days.got = [days.got[1], self.got.messages.value.load(Relaxed)];
+            days.put = [days.put[1], self.put.messages.value()];
+            days.got = [days.got[1], self.got.messages.value()];
         }
     }
 }
@@ -447,6 +483,46 @@ fn quantile_ms(classes: &[u64], quantile: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::BoxFuture;
+
+    /// The wall clock's milliseconds, two hours east of Greenwich.
+    struct East(AtomicI64);
+
+    impl Clock for East {
+        fn wall_ms(&self) -> i64 {
+            self.0.load(Relaxed)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn sleep(&self, _duration: Duration) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::pending())
+        }
+
+        fn utc_offset_s(&self, _wall_ms: i64) -> i32 {
+            7_200
+        }
+    }
+
+    #[test]
+    fn mornings_are_counted_at_local_midnight() {
+        const HOUR_MS: i64 = 3_600_000;
+        let clock = Arc::new(East(AtomicI64::new(20_000 * DAY_MS + 21 * HOUR_MS)));
+        let stats = Stats::new(clock.clone(), 8, true);
+        let check = |taken: u32, pass_ms: i64, expect: [u64; 2]| {
+            stats.got(("t", 0), "g", (taken, 10), 1, Duration::ZERO);
+            clock.0.fetch_add(pass_ms, Relaxed);
+            stats.roll_day();
+            assert_eq!(stats.totals().got_mornings, expect);
+        };
+        check(3, HOUR_MS - 1, [0, 0]);
+        check(2, 1, [0, 5]);
+        check(1, 23 * HOUR_MS, [0, 5]);
+        check(1, HOUR_MS, [5, 7]);
+        check(1, 12 * HOUR_MS, [5, 7]);
+    }
 
     #[test]
     fn quantiles_are_bounds_of_classes() {

@@ -1,30 +1,76 @@
-//! What a group takes of a topic, and up to where its pulls have come.
+//! What a group takes of a topic, how fast it got it, what it sent back, and up to where its pulls have come.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, atomic::Ordering::Relaxed},
-    time::Duration,
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+
+use super::{
+    by_queue::{ByQueue, Room},
+    meter::{Flow, Meter},
 };
-
-use super::meter::Flow;
 
 /// By queue: where the next pull goes on.
 pub type Stands = BTreeMap<u32, i64>;
 
 pub(super) struct Taken {
-    pub(super) flow: Flow,
+    pub(super) got: Got,
+    pub(super) sent_back: Meter,
+    pub(super) queues: ByQueue<Got>,
     /// As many as the topic has queues: only those are pulled.
     stands: Mutex<Stands>,
 }
 
-impl Taken {
+/// What pulls found, and the milliseconds that each of those took.
+#[derive(Default)]
+pub(super) struct Got {
+    pub(super) flow: Flow,
+    pub(super) latency: Meter,
+}
+
+/// A pull that found something.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pulled {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    pub(super) queue: u32,
+    /// Where the next pull goes on.
+    pub(super) next: i64,
+    pub(super) took: Duration,
+}
+
+impl Got {
     pub(super) fn new(now: Duration) -> Self {
-        Taken { flow: Flow::new(now), stands: Mutex::default() }
+        let got = Got::default();
+        got.flow.begin(now);
+        got.latency.begin(now);
+        got
     }
 
-    pub(super) fn add(&self, messages: u64, bytes: u64, queue: u32, next: i64) {
-        self.flow.add(messages, bytes);
-        self.stands.lock().expect("nothing panics while it is held").insert(queue, next);
+    fn add(&self, pulled: &Pulled) {
+        self.flow.add(pulled.messages, pulled.bytes);
+        self.latency.add(pulled.took.as_millis() as u64);
+    }
+
+    pub(super) fn meters(&self) -> [&Meter; 3] {
+        [&self.flow.messages, &self.flow.bytes, &self.latency]
+    }
+}
+
+impl Taken {
+    pub(super) fn new(now: Duration) -> Self {
+        let taken = Taken {
+            got: Got::new(now),
+            sent_back: Meter::default(),
+            queues: ByQueue::default(),
+            stands: Mutex::default(),
+        };
+        taken.sent_back.begin(now);
+        taken
+    }
+
+    /// Whether there was room for the figures of its queue.
+    pub(super) fn add(&self, pulled: &Pulled, room: &Room, now: Duration) -> bool {
+        self.got.add(pulled);
+        self.stands.lock().expect("nothing panics while it is held").insert(pulled.queue, pulled.next);
+        self.queues.with(pulled.queue, room, || Got::new(now), |got| got.add(pulled))
     }
 
     pub(super) fn stands(&self) -> Stands {
@@ -33,6 +79,6 @@ impl Taken {
 
     /// Messages and bytes.
     pub(super) fn sums(&self) -> (u64, u64) {
-        (self.flow.messages.value.load(Relaxed), self.flow.bytes.value.load(Relaxed))
+        (self.got.flow.messages.value(), self.got.flow.bytes.value())
     }
 }
