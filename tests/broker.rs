@@ -30,7 +30,7 @@ use keelmq::{
     remoting::{Answer, Lane, Processor, Request, Router, Server, ServerConfig},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use world::{Peer, ask, send, send_fields, until};
+use world::{Peer, Said, ask, send, send_fields, until};
 
 fn real() -> Env {
     os::env(tokio::runtime::Handle::current())
@@ -133,12 +133,16 @@ struct Names {
 
 impl Names {
     async fn start(folder: &Path) -> Names {
+        Names::at(folder, "127.0.0.1:0".parse().unwrap()).await
+    }
+
+    async fn at(folder: &Path, address: SocketAddr) -> Names {
         let env = real();
         let mut config = NamesrvConfig::tiny();
         config.kv_config_path = folder.join("kv.json").display().to_string();
         config.config_store_path = folder.join("namesrv.properties").display().to_string();
         let names = NameServer::start(&env, config).unwrap();
-        let bound = env.network.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let bound = env.network.bind(address).await.unwrap();
         let (address, router) = (bound.local_address(), Arc::new(names.router()));
         let listener = bound.listen(64).unwrap();
         let server = Server::start(env.clock, env.spawner, listener, router, ServerConfig::default());
@@ -227,6 +231,33 @@ async fn a_deaf_name_server_holds_nobody_up() {
     assert!(began.elapsed() < Duration::from_secs(8), "the stop took {:?}", began.elapsed());
     assert_eq!(names.route("One").await, None, "it has unregistered");
     names.end().await;
+}
+
+/// One line when it cannot be reached, one when it can be again, however often it is tried meanwhile; a tool may name
+/// others, which are told at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn name_servers_that_go_and_come_are_said() {
+    let (folder, said) = (tempfile::tempdir().unwrap(), Said::listen());
+    let address = free_address().await;
+    let broker =
+        start(real(), &folder.path().join("store"), |config| config.namesrv_addr = vec![address.clone()]).await;
+    let (lost, found) = (
+        format!("name server {address} cannot be told of this broker: "),
+        format!("name server {address} knows this broker again"),
+    );
+    said.until(&lost).await;
+    let names = Names::at(&folder.path().join("names"), address.parse().unwrap()).await;
+    said.until(&found).await;
+    let count = |line: &str| said.text().matches(line).count();
+    assert_eq!((count(&lost), count(&found)), (1, 1));
+
+    let others = Names::start(&folder.path().join("others")).await;
+    let (mut peer, changed) = (Peer::connect(broker.address()).await, format!("namesrvAddr={}\n", others.address));
+    assert_eq!(ask(&mut peer, code::UPDATE_BROKER_CONFIG, &[], changed.as_bytes()).await.code, 0);
+    until("the others know it", async || others.route("TBW102").await.is_some()).await;
+    broker.shutdown(Duration::from_secs(1)).await;
+    names.end().await;
+    others.end().await;
 }
 
 /// Nobody listens there.

@@ -28,7 +28,7 @@ use keelmq::{
     os,
     protocol::code::request as code,
 };
-use world::{Heard, Peer, ask, request, send, send_fields, until};
+use world::{Heard, Peer, Said, ask, request, send, send_fields, until};
 
 fn real() -> Env {
     os::env(tokio::runtime::Handle::current())
@@ -275,6 +275,48 @@ async fn only_a_sender_that_does_not_wait_is_answered_before_the_flush() {
     }
     told.sort_unstable();
     assert_eq!(told, [(11, 0), (12, 0), (13, 0)]);
+    broker.shutdown(Duration::from_secs(1)).await;
+}
+
+/// Each in one line, before users notice: with how long it took, what it means, and how often it happened meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_slow_is_said() {
+    let (folder, said) = (tempfile::tempdir().unwrap(), Said::listen());
+    let (env, switch) = Faulty::env();
+    switch.set(Fault::NewStuck);
+    let released = switch.clone();
+    let release = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        released.set(Fault::Nothing);
+    });
+    let broker = start(env, folder.path(), |config| {
+        config.os_page_cache_busy_timeout_ms = 100;
+        config.sync_flush_timeout_ms = 60_000;
+    })
+    .await;
+    release.await.unwrap();
+    said.until(" ms, more than 10 ms: the file system reserves space slowly").await;
+    let (mut first, mut second) = (Peer::connect(broker.address()).await, Peer::connect(broker.address()).await);
+    assert_eq!(send(&mut first, "Slow", b"1").await.code, 0);
+
+    switch.set(Fault::SyncStuck);
+    first.send(&request(code::SEND_MESSAGE_V2, 7, &send_fields("Slow"), b"2")).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    switch.set(Fault::Nothing);
+    assert_eq!(first.answer().await.code, 0);
+    said.until("a sync of the log took").await;
+    said.until("a message, from its append to where consumers see it, took").await;
+
+    switch.set(Fault::WriteStuck);
+    first.send(&request(code::SEND_MESSAGE_V2, 8, &send_fields("Slow"), b"3")).await;
+    until("a write takes too long", async || broker.core().store.writing_for() > Duration::from_millis(1_200)).await;
+    assert_eq!([send(&mut second, "Slow", b"4").await.code, send(&mut second, "Slow", b"5").await.code], [2, 2]);
+    switch.set(Fault::Nothing);
+    assert_eq!(first.answer().await.code, 0);
+    said.until("the page cache took").await;
+    let refused =
+        |line: &&str| line.contains("a send request of 127.0.0.1:") && line.contains("is refused: [REJECTREQUEST]");
+    assert!(said.text().lines().any(|line| refused(&line)), "{}", said.text());
     broker.shutdown(Duration::from_secs(1)).await;
 }
 

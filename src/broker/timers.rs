@@ -73,18 +73,19 @@ impl WallWatch {
         WallWatch { wall_ms: clock.wall_ms(), at: clock.monotonic() }
     }
 
-    fn look(&mut self, clock: &dyn Clock) {
+    /// What is to be said, if it moved otherwise.
+    fn look(&mut self, clock: &dyn Clock) -> Option<String> {
         let now = WallWatch::new(clock);
         let jumped = (now.wall_ms - self.wall_ms) - (now.at - self.at).as_millis() as i64;
-        if jumped.abs() > JUMP_MS {
-            let way = if jumped > 0 { "forward" } else { "back" };
-            tracing::warn!(
+        *self = now;
+        let way = if jumped > 0 { "forward" } else { "back" };
+        (jumped.abs() > JUMP_MS).then(|| {
+            format!(
                 "the wall clock jumped {way} by {} ms: delayed messages, retention and lookups by time go by it; let it be \
                  slewed (chrony, ntpd) instead of set",
                 jumped.abs()
-            );
-        }
-        *self = now;
+            )
+        })
     }
 }
 
@@ -108,7 +109,9 @@ pub async fn clients(core: Arc<Core>, mut stopping: Stopping) {
     loop {
         let tick = core.env.clock.sleep(CLIENT_SCAN);
         tokio::select! { biased; () = stopping.stopped() => return, () = tick => {} }
-        wall.look(&*core.env.clock);
+        if let Some(jump) = wall.look(&*core.env.clock) {
+            tracing::warn!("{jump}");
+        }
         let now = core.env.clock.monotonic();
         let expired = Duration::from_millis(core.config().channel_expired_timeout_ms);
         if let Some(before) = now.checked_sub(expired) {
@@ -118,5 +121,52 @@ pub async fn clients(core: Arc<Core>, mut stopping: Stopping) {
             }
         }
         core.locks.sweep(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+    use super::*;
+    use crate::env::BoxFuture;
+
+    /// Monotonic and wall milliseconds.
+    struct Hands(AtomicI64, AtomicI64);
+
+    impl Clock for Hands {
+        fn wall_ms(&self) -> i64 {
+            self.1.load(Relaxed)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_millis(self.0.load(Relaxed) as u64)
+        }
+
+        fn sleep(&self, _duration: Duration) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::pending())
+        }
+
+        fn utc_offset_s(&self, _wall_ms: i64) -> i32 {
+            0
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumps_is_said() {
+        let clock = Hands(AtomicI64::new(5_000), AtomicI64::new(1_700_000_000_000));
+        let mut watch = WallWatch::new(&clock);
+        let mut check = |passed_ms: i64, wall_ms: i64, expect: Option<&str>| {
+            clock.0.fetch_add(passed_ms, Relaxed);
+            clock.1.fetch_add(wall_ms, Relaxed);
+            let said = watch.look(&clock);
+            assert_eq!(said.as_deref().and_then(|said| said.split_once(':')).map(|(what, _)| what), expect);
+        };
+        check(10_000, 10_000, None);
+        check(10_000, 10_900, None);
+        check(10_000, 3_610_000, Some("the wall clock jumped forward by 3600000 ms"));
+        check(10_000, 10_000, None);
+        check(10_000, -20_000, Some("the wall clock jumped back by 30000 ms"));
+        check(10_000, 10_000, None);
     }
 }

@@ -435,28 +435,22 @@ impl State {
         };
         let in_flight = lane.in_flight();
         let waited_ms = self.now.saturating_sub(request.received).as_millis();
-        if let Some(is_busy) = &lane.is_busy
-            && is_busy()
-        {
-            let remark = if waited_ms == 0 {
-                "[REJECTREQUEST]system busy, start flow control for a while".into()
-            } else {
-                format!(
-                    "[PCBUSY_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {waited_ms}ms, \
-                     size of queue: {in_flight}"
-                )
-            };
-            return self.answer(command, Response::error(response::SYSTEM_BUSY, remark));
-        }
-        if waited_ms > lane.wait_ms_max.into() {
-            let remark = format!(
-                "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {waited_ms}ms, size \
-                 of queue: {in_flight}"
-            );
-            return self.answer(command, Response::error(response::SYSTEM_BUSY, remark));
-        }
-        if in_flight >= lane.in_flight_max {
-            let remark = "[OVERLOAD]system busy, start flow control for a while";
+        let is_busy = lane.is_busy.as_ref().is_some_and(|is_busy| is_busy());
+        let remark = if is_busy && waited_ms == 0 {
+            "[REJECTREQUEST]system busy, start flow control for a while".to_owned()
+        } else if is_busy || waited_ms > lane.wait_ms_max.into() {
+            let why = if is_busy { "PCBUSY" } else { "TIMEOUT" };
+            format!(
+                "[{why}_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {waited_ms}ms, size of \
+                 queue: {in_flight}"
+            )
+        } else if in_flight >= lane.in_flight_max {
+            "[OVERLOAD]system busy, start flow control for a while".to_owned()
+        } else {
+            String::new()
+        };
+        if !remark.is_empty() {
+            lane.say_refused(request.channel.peer(), &remark, self.now);
             return self.answer(command, Response::error(response::SYSTEM_BUSY, remark));
         }
         // What a processor guards with a lock is poisoned by its panic and fails aloud at the next use.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -12,9 +13,12 @@ use std::{
 use super::Channel;
 use crate::{
     env::BoxFuture,
-    model::Watermark,
+    model::{RateLimited, Watermark},
     protocol::command::{Command, Response},
 };
+
+/// One line about refused requests of a lane in this time.
+const SAID_WINDOW: Duration = Duration::from_secs(10);
 
 /// A request on its way through a processor; borrows the read buffer.
 pub struct Request<'a> {
@@ -50,6 +54,7 @@ pub struct Lane {
     /// While it is true a request is answered SYSTEM_BUSY: `[REJECTREQUEST]` if it has just come, `[PCBUSY_CLEAN_QUEUE]`
     /// if it had to wait.
     pub is_busy: Option<Busy>,
+    said: RateLimited,
 }
 
 /// Whether what a lane leads to is busy for the moment.
@@ -57,11 +62,27 @@ pub type Busy = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl Lane {
     pub fn new(name: &'static str, in_flight_max: u32, wait_ms_max: u32) -> Arc<Self> {
-        Arc::new(Lane { name, in_flight: AtomicU32::new(0), in_flight_max, wait_ms_max, is_busy: None })
+        Self::with(name, in_flight_max, wait_ms_max, None)
     }
 
     pub fn refusing(name: &'static str, in_flight_max: u32, wait_ms_max: u32, is_busy: Busy) -> Arc<Self> {
-        Arc::new(Lane { name, in_flight: AtomicU32::new(0), in_flight_max, wait_ms_max, is_busy: Some(is_busy) })
+        Self::with(name, in_flight_max, wait_ms_max, Some(is_busy))
+    }
+
+    fn with(name: &'static str, in_flight_max: u32, wait_ms_max: u32, is_busy: Option<Busy>) -> Arc<Self> {
+        let said = RateLimited::new(1, SAID_WINDOW);
+        Arc::new(Lane { name, in_flight: AtomicU32::new(0), in_flight_max, wait_ms_max, is_busy, said })
+    }
+
+    /// A request of the lane is refused, which clients see as a busy broker.
+    pub(super) fn say_refused(&self, peer: SocketAddr, remark: &str, now: Duration) {
+        if let Some(left_out) = self.said.permit(now) {
+            let also = if left_out > 0 { format!(" ({left_out} more since the last line)") } else { String::new() };
+            let (name, in_flight, in_flight_max) = (self.name, self.in_flight(), self.in_flight_max);
+            tracing::warn!(
+                "a {name} request of {peer} is refused{also}: {remark}; {in_flight} of {in_flight_max} are under way"
+            );
+        }
     }
 
     pub fn in_flight(&self) -> u32 {

@@ -111,6 +111,7 @@ pub struct CommitLog {
     /// `closed` or `full` is set in the tail.
     refuses: AtomicBool,
     slow_lock: Slow,
+    slow_write: Slow,
 }
 
 struct Tail {
@@ -130,18 +131,23 @@ struct Tail {
 }
 
 /// A write under way, seen by those who ask whether it takes too long.
-struct Writing<'l>(&'l CommitLog);
+struct Writing<'l> {
+    log: &'l CommitLog,
+    began: Duration,
+}
 
 impl<'l> Writing<'l> {
     fn begin(log: &'l CommitLog) -> Self {
-        log.writing_since.store(log.clock.monotonic().as_millis() as u64 + 1, Ordering::Relaxed);
-        Writing(log)
+        let began = log.clock.monotonic();
+        log.writing_since.store(began.as_millis() as u64 + 1, Ordering::Relaxed);
+        Writing { log, began }
     }
 }
 
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
-        self.0.writing_since.store(0, Ordering::Relaxed);
+        self.log.writing_since.store(0, Ordering::Relaxed);
+        self.log.slow_write.took(self.began, self.log.clock.monotonic());
     }
 }
 
@@ -159,6 +165,8 @@ struct Write {
     started: u64,
 }
 
+/// A longer write, which holds up all others, is said.
+const LOCK_HELD: Duration = Duration::from_secs(1);
 /// A longer wait for the lock around the log's end is said.
 const LOCK_WAIT: Duration = Duration::from_millis(500);
 
@@ -210,6 +218,11 @@ impl CommitLog {
                 "waiting for the log's end",
                 LOCK_WAIT,
                 "appends hold each other up; look at the load of processor and memory",
+            ),
+            slow_write: Slow::new(
+                "the page cache",
+                LOCK_HELD,
+                "nothing else is written meanwhile and sends are refused; look at dirty pages (vm.dirty_ratio) and the disk",
             ),
         })
     }

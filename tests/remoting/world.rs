@@ -2,9 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -279,6 +280,42 @@ pub async fn send(peer: &mut Peer, topic: &str, body: &[u8]) -> Heard {
 /// SEND_V2 to queue 0 of a topic.
 pub fn send_fields(topic: &str) -> [(&str, &str); 8] {
     [("a", "p"), ("b", topic), ("c", "TBW102"), ("d", "4"), ("e", "0"), ("f", "0"), ("g", "1"), ("h", "0")]
+}
+
+/// What this process has logged since somebody listened first.
+#[derive(Clone, Default)]
+pub struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl Said {
+    pub fn listen() -> Said {
+        static SAID: OnceLock<Said> = OnceLock::new();
+        let said = SAID.get_or_init(|| {
+            let said = Said::default();
+            let written = said.clone();
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || written.clone()).init();
+            said
+        });
+        said.clone()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    pub async fn until(&self, part: &str) {
+        until(part, async || self.text().contains(part)).await;
+    }
+}
+
+impl io::Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
