@@ -17,6 +17,7 @@ import signal
 import time
 import traceback
 
+import admin_java
 import apache
 import mqadmin
 import servers
@@ -46,7 +47,7 @@ PEER_FAULTS = {
 }
 
 CLIENT_LIMIT_S = 420
-SUITES = {**servers.SUITES, "mqadmin": mqadmin.suite, "apache": apache.suite}
+SUITES = {**servers.SUITES, "mqadmin": mqadmin.suite, "admin": admin_java.suite, "apache": apache.suite}
 
 
 def run_client(name, namesrv, features, at_once=None, log=None):

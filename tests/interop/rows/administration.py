@@ -93,3 +93,20 @@ def administration():
     yield Row("215: no topic", 215, {})
     yield Row("43: all offsets", 43, {}, masks=told_apart())
     yield Row("45: delay offsets", 45, {}, masks=lambda answer: answer if isinstance(answer, str) else {**answer, "body": None})
+    yield from dashboards()
+
+
+def dashboards():
+    """What rocketmq-dashboard 1.0 and 2.0 and rocketmq-exporter 0.0.2 ask, where no other row does. They ask 105 106 206
+    219 of name servers; 11 12 17 21 25 26 28 29 30 31 32 33 200 201 202 203 204 207 208 215 222 300 307 309 310 315 317
+    328, 2.0 also 351 352 and 3001-3010, of brokers. (Runtime, configuration, and what tells of everything that other rows left: in `mqadmin`.)"""
+    for name, key in (("TOPIC_PUT_NUMS", "Nowhere"), ("TOPIC_PUT_SIZE", "Nowhere"), ("GROUP_GET_NUMS", "Nowhere@nobody"),
+                      ("GROUP_GET_SIZE", "Nowhere@nobody"), ("SNDBCK_PUT_NUMS", "Nowhere@nobody"), ("BROKER_PUT_NUMS", "Nowhere"),
+                      ("GROUP_GET_LATENCY", "0@Nowhere@nobody"), ("GROUP_GET_FALL_SIZE", "0@Nowhere@nobody"),
+                      ("GROUP_GET_FALL_TIME", "0@Nowhere@nobody"), ("GROUP_GET_NUMS", "no group in it"), ("QUEUE_PUT_NUMS", "a@b@c@d")):
+        yield Row(f"315: {name} {key}", 315, {"statsName": name, "statsKey": key})
+    yield Row("315: no name", 315, {"statsKey": "Raw"})
+    yield Row("315: no key", 315, {"statsName": "TOPIC_PUT_NUMS"})
+    yield Row("329: delete expired", 329, {})
+    for code in range(3001, 3011):
+        yield Row(f"{code}: users and their rights", code, {"username": "u", "subject": "User:u"}, why="which is not served yet, in words", ours={"code": 3})
