@@ -20,6 +20,7 @@ import traceback
 import admin_java
 import apache
 import mqadmin
+import readme
 import servers
 import tools
 from world import JavaServers, Keelmq, Process, Server, Trouble, await_registered, end_all, scratch
@@ -47,11 +48,12 @@ PEER_FAULTS = {
 }
 
 CLIENT_LIMIT_S = 420
-SUITES = {**servers.SUITES, "mqadmin": mqadmin.suite, "admin": admin_java.suite, "apache": apache.suite}
+SUITES = {**servers.SUITES, "readme": readme.suite, "mqadmin": mqadmin.suite, "admin": admin_java.suite,
+          "apache": apache.suite}
 
 
-def run_client(name, namesrv, features, at_once=None, log=None):
-    """Plays the features with one client; {feature: (verdict, reason, ms)}."""
+def run_client(name, namesrv, features, at_once=None, log=None, inside=()):
+    """Plays the features with one client; {feature: (verdict, reason, ms)}. `inside` goes before the client's command."""
     directory = scratch(log or name)
     prefix = f"{name}-{directory.parent.name}"
     try:
@@ -62,7 +64,7 @@ def run_client(name, namesrv, features, at_once=None, log=None):
     home.mkdir(exist_ok=True)
     if at_once:
         env = {**env, "INTEROP_AT_ONCE": str(at_once)}
-    process = Process([*argv, namesrv, prefix, *features], directory / "output.log", {**env, "HOME": str(home)}, cwd=directory)
+    process = Process([*inside, *argv, namesrv, prefix, *features], directory / "output.log", {**env, "HOME": str(home)}, cwd=directory)
     code = process.wait(CLIENT_LIMIT_S)
     results = {}
     for line in process.log.read_text(errors="replace").splitlines():
@@ -140,7 +142,7 @@ def parse():
     if bool(arguments.broker) != bool(arguments.namesrv):
         parser.error("--broker and --namesrv go together")
     # The longest suites start first.
-    usual = [*servers.SUITES, *tools.CLIENTS] if arguments.tier != "kinds" else ["mixed", *tools.CLIENTS]
+    usual = [*servers.SUITES, "readme", *tools.CLIENTS] if arguments.tier != "kinds" else ["mixed", *tools.CLIENTS]
     arguments.suites = arguments.only.split(",") if arguments.only else usual
     for name in arguments.suites:
         if name not in suites:
@@ -173,6 +175,9 @@ def main():
     started = {}
     anew = None
     try:
+        if "readme" in arguments.suites and not arguments.peer:
+            # Its command would build while others start what it builds, and without a network.
+            tools.keelmq(fresh=True)
         if arguments.broker:
             ours = (lambda directory: Keelmq(arguments.binary, directory)) if arguments.binary else None
             addresses = Server(arguments.broker, arguments.namesrv, [])

@@ -123,10 +123,10 @@ def node(_):
 CLIENTS = {"java497": java("4.9.7"), "java540": java("5.4.0"), "go": go, "python": python, "node": node}
 
 
-def keelmq():
-    """The release binary, built when it is not there."""
+def keelmq(fresh=False):
+    """The release binary, built when it is not there, or from the sources as they are."""
     binary = ROOT / "target" / "release" / "keelmq"
-    if not binary.exists():
+    if fresh or not binary.exists():
         print("building the release binary", file=sys.stderr, flush=True)
         call(["cargo", "build", "--release", "--bin", "keelmq"], cwd=ROOT)
     return binary
