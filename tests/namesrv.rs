@@ -2,10 +2,17 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use keelmq::{
-    env::Env,
+    env::{BoxFuture, Clock, Env},
     namesrv::{NameServer, NamesrvConfig},
     os,
     protocol::{
@@ -302,6 +309,49 @@ async fn a_silent_broker_is_cut_off() {
         asked.ask(request::GET_BROKER_CLUSTER_INFO, &[]).await.body[0],
         r#"{"brokerAddrTable":{},"clusterAddrTable":{}}"#
     );
+}
+
+/// A clock that panics whoever asks it for the time, once it is told to.
+struct Broken {
+    clock: Arc<dyn Clock>,
+    is_broken: AtomicBool,
+}
+
+impl Clock for Broken {
+    fn wall_ms(&self) -> i64 {
+        self.clock.wall_ms()
+    }
+
+    fn utc_offset_s(&self, wall_ms: i64) -> i32 {
+        self.clock.utc_offset_s(wall_ms)
+    }
+
+    fn monotonic(&self) -> Duration {
+        assert!(!self.is_broken.load(Ordering::SeqCst), "out of order");
+        self.clock.monotonic()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.clock.sleep(duration)
+    }
+}
+
+/// The one who looks for silent brokers panicked, and the process lived on, answering every request with a failure.
+#[tokio::test]
+async fn a_panic_in_a_task_is_the_end() {
+    let system = os::env(tokio::runtime::Handle::current());
+    let clock = Arc::new(Broken { clock: system.clock.clone(), is_broken: AtomicBool::new(false) });
+    let (folder, mut config) = (tempfile::tempdir().unwrap(), NamesrvConfig::tiny());
+    config.kv_config_path = folder.path().join("kv.json").display().to_string();
+    config.config_store_path = folder.path().join("namesrv.properties").display().to_string();
+    config.scan_interval_ms = 10;
+    let server = NameServer::start(&Env { clock: clock.clone(), ..system }, config).unwrap();
+    let all_is_well = tokio::time::timeout(Duration::from_millis(200), server.died()).await;
+    assert!(all_is_well.is_err(), "{all_is_well:?}");
+    clock.is_broken.store(true, Ordering::SeqCst);
+    let died = tokio::time::timeout(Duration::from_secs(30), server.died()).await.expect("it is told");
+    assert_eq!(died.to_string(), "namesrv-scan panicked: out of order");
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -73,17 +73,26 @@ async fn serve(env: &Env, loaded: Loaded, began: Duration) -> Result<i32, StartE
     let running = start(env, &loaded).await?;
     banner(&running, &loaded, env.clock.monotonic().saturating_sub(began));
 
-    let died = async {
+    let broker_died = async {
         match &running.broker {
             Some(broker) => broker.died().await,
             None => std::future::pending().await,
         }
     };
+    let names_died = async {
+        match &running.namesrv {
+            Some(namesrv) => namesrv.names.died().await,
+            None => std::future::pending().await,
+        }
+    };
+    let died = async {
+        tokio::select! { biased; panicked = broker_died => panicked, panicked = names_died => panicked }
+    };
     tokio::select! {
         biased;
         panicked = died => {
             // Nothing is stopped in order: what is not durable must not look as if it were.
-            eprintln!("keelmq: {panicked}; a broker without it would be half dead, so it ends here");
+            eprintln!("keelmq: {panicked}; what is left would be half dead, so it ends here");
             return Ok(exit::FAILED);
         }
         () = wait(&mut interrupt, &mut terminate) => {}

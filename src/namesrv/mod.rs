@@ -23,7 +23,7 @@ use processor::{CODES, NameServerProcessor};
 use routes::{Gone, Routes};
 
 use crate::{
-    env::{Env, Storage, spawner::Task},
+    env::{Env, Panicked, Storage, Task, spawner::first_panic},
     model::Watermark,
     protocol::code::request,
     remoting::{Channel, Lane, Router},
@@ -124,6 +124,12 @@ impl NameServer {
                 tracing::error!(%panicked, "a task of the name server did not end well");
             }
         }
+    }
+
+    /// Completes when one of its tasks panicked: the process must end, there is no half-dead name server.
+    pub async fn died(&self) -> Panicked {
+        let tasks = self.tasks().clone();
+        first_panic(tasks).await
     }
 
     fn channel_closed(&self, channel: &Arc<Channel>) {

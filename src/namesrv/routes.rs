@@ -87,7 +87,7 @@ pub struct Routes {
     brokers: BTreeMap<String, BrokerData>,
     /// Cluster to broker names; each has one at least.
     clusters: BTreeMap<String, BTreeSet<String>>,
-    /// Its addresses are those of `brokers`.
+    /// Its addresses are those of `brokers`, each in its broker's cluster.
     live: BTreeMap<Address, Live>,
     brokers_max: usize,
     topics_max: usize,
@@ -124,6 +124,7 @@ impl Routes {
         if self.live.get(&address).is_some_and(|live| live.broker_name != new.broker_name) {
             self.remove(&address);
         }
+        self.follow(new.broker_name, new.cluster);
         let first = self.place(new);
         let version = &new.body.topics.data_version;
         let is_changed = self.live.get(&address).is_none_or(|live| live.version.as_ref() != Some(version));
@@ -168,6 +169,21 @@ impl Routes {
         held > state(&new.body.topics.data_version)
     }
 
+    /// A broker name that is in another cluster now takes all its addresses there.
+    fn follow(&mut self, broker_name: &str, cluster: &str) {
+        let Some(broker) = self.brokers.get_mut(broker_name).filter(|broker| broker.cluster != cluster) else { return };
+        let former = std::mem::replace(&mut broker.cluster, cluster.to_owned());
+        let addrs: Vec<_> = broker.broker_addrs.values().cloned().collect();
+        remove_from(&mut self.clusters, &former, broker_name);
+        for addr in addrs {
+            let there = Address { cluster: cluster.to_owned(), addr: addr.clone() };
+            if let Some(live) = self.live.remove(&Address { cluster: former.clone(), addr }) {
+                self.remove(&there);
+                self.live.insert(there, live);
+            }
+        }
+    }
+
     /// Puts the address where it belongs; true if its broker name had no address under this id.
     fn place(&mut self, new: &Registration<'_>) -> bool {
         let broker = self.brokers.entry(new.broker_name.to_owned()).or_insert_with(|| BrokerData {
@@ -178,10 +194,6 @@ impl Routes {
             zone_name: None,
         });
         broker.enable_acting_master = new.enable_acting_master;
-        if broker.cluster != new.cluster {
-            let former = std::mem::replace(&mut broker.cluster, new.cluster.to_owned());
-            remove_from(&mut self.clusters, &former, new.broker_name);
-        }
         self.clusters.entry(new.cluster.to_owned()).or_default().insert(new.broker_name.to_owned());
         // A slave that became master keeps its address: it stands under one id only.
         broker.broker_addrs.retain(|id, addr| *id == new.broker_id || addr != new.broker_addr);

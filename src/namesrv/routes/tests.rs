@@ -199,3 +199,68 @@ fn permissions_and_lists() {
     routes.delete_topic("u", None);
     assert!(topics(&routes).is_empty());
 }
+
+/// A broker that came back with another brokerClusterName within two minutes left its old address behind: when that fell
+/// silent the name server looked for a broker that had gone with the new one, panicked, and from then on with every request.
+#[test]
+fn a_broker_that_changes_its_cluster_takes_its_addresses_along() {
+    let mut routes = routes();
+    routes.register(&Registration { body: &body(1, &["t"]), ..BROKER }, at(0)).unwrap();
+    routes.register(&Registration { cluster: "D", body: &body(1, &["t"]), ..BROKER }, at(100)).unwrap();
+    assert_eq!(routes.cluster_info().cluster_addr_table, [("D".to_owned(), ["a".to_owned()].into())].into());
+    assert_eq!(routes.expire(at(130)), []);
+    assert_eq!(routes.unregister("C", "1:1"), None);
+    assert_eq!(routes.unregister("D", "1:1").map(|gone| gone.broker_name), Some("a".to_owned()));
+    assert_eq!(routes.expire(at(1_000)), []);
+    assert!(routes.brokers.is_empty() && routes.clusters.is_empty() && topics(&routes).is_empty());
+}
+
+/// Whatever comes in whatever order, the tables are about the same brokers.
+#[test]
+fn the_tables_agree_after_every_sequence() {
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Register(&'static str, &'static str, &'static str, i64),
+        Unregister(&'static str, &'static str),
+    }
+    let (pairs, mut steps) = ([("C", "1:1"), ("C", "2:2"), ("D", "1:1"), ("D", "2:2")], Vec::new());
+    for (cluster, addr) in pairs {
+        steps.push(Step::Unregister(cluster, addr));
+        for name in ["a", "b"] {
+            steps.extend([0, 1].map(|id| Step::Register(cluster, name, addr, id)));
+        }
+    }
+    let agree = |routes: &Routes, steps: &[Step]| {
+        for (address, live) in &routes.live {
+            let broker = routes.brokers.get(&live.broker_name).unwrap_or_else(|| panic!("{steps:?}: no {address:?}"));
+            assert_eq!(broker.cluster, address.cluster, "{steps:?}");
+            assert!(broker.broker_addrs.values().any(|addr| *addr == address.addr), "{steps:?}: {broker:?}");
+        }
+        let mut clusters = BTreeMap::<String, BTreeSet<String>>::new();
+        for (name, broker) in &routes.brokers {
+            assert!(!broker.broker_addrs.is_empty(), "{steps:?}: {broker:?}");
+            for addr in broker.broker_addrs.values() {
+                let address = Address { cluster: broker.cluster.clone(), addr: addr.clone() };
+                let live = routes.live.get(&address).unwrap_or_else(|| panic!("{steps:?}: {broker:?} is not heard of"));
+                assert_eq!(live.broker_name, *name, "{steps:?}");
+            }
+            clusters.entry(broker.cluster.clone()).or_default().insert(name.clone());
+        }
+        assert_eq!(routes.clusters, clusters, "{steps:?}");
+    };
+    let take = |routes: &mut Routes, step: Step| match step {
+        Step::Register(cluster, broker_name, broker_addr, broker_id) => {
+            let new = Registration { cluster, broker_name, broker_addr, broker_id, body: &body(1, &["t"]), ..BROKER };
+            routes.register(&new, at(0)).unwrap();
+        }
+        Step::Unregister(cluster, addr) => drop(routes.unregister(cluster, addr)),
+    };
+    for sequence in 0..steps.len().pow(4) {
+        let chosen = [0, 1, 2, 3].map(|place| steps[sequence / steps.len().pow(place) % steps.len()]);
+        let mut routes = routes();
+        for (taken, step) in chosen.into_iter().enumerate() {
+            take(&mut routes, step);
+            agree(&routes, &chosen[..=taken]);
+        }
+    }
+}
