@@ -1,8 +1,10 @@
-"""Heartbeats 34, members 38, checks 46, locks 41 and 42, and leaving 35."""
+"""Heartbeats 34, members 38, checks 46, locks 41 and 42, leaving 35, and what clients are told: 40 and 326."""
 
 import json
 
-from rows.row import BROKER, Row, consumer, heartbeat, pull, subscription, without
+from rows.row import BROKER, Row, consumer, heartbeat, props, pull, subscription, v1, v2, without
+
+REPLY = props(("REPLY_TO_CLIENT", "listener"), ("CORRELATION_ID", "7"), ("TTL", "3000"))
 
 
 def clients():
@@ -94,6 +96,15 @@ def clients():
     yield Row("42: unknown group", 42, {}, lock(group="NoSuchGroup"))
     yield Row("42: no body", 42, {})
     yield Row("42: empty object", 42, {}, b"{}")
+
+    yield Row("34: a client that listens", 34, {}, heartbeat("listener", producers=("Listeners",)))
+    yield Row("40: what it has heard so far", listen=0.5)
+    for code, fields in ((324, v1(topic="DefaultCluster_REPLY_TOPIC", properties=REPLY)), (325, v2(b="DefaultCluster_REPLY_TOPIC", i=REPLY))):
+        yield Row(f"{code}: reply to a client that listens", code, fields, b"reply")
+        yield Row(f"326: it hears the reply of {code}", listen=0.5)
+        yield Row(f"{code}: binary reply to a client that listens", code, fields, b"\x00reply", form="binary")
+        yield Row(f"326: it hears the binary reply of {code}", listen=0.5)
+    yield Row("35: the client that listens", 35, {"clientID": "listener", "producerGroup": "Listeners"})
 
     yield Row("35: unknown client", 35, {"clientID": "zzz", "consumerGroup": "HG", "producerGroup": "HP"})
     yield Row("35: second client", 35, {"clientID": "c2", "consumerGroup": "HG"}, to="broker-second", kept=True)
