@@ -13,7 +13,7 @@ use keelmq::{
     model::{BatchItem, Message, QueueOffset},
     os,
     store::{
-        AppendError, FlushMode, Get, GetStatus, MessageStore, StoreConfig, record,
+        AppendError, FlushMode, Get, GetStatus, MessageStore, OpenError, StoreConfig, record,
         verify::{self, Place},
     },
 };
@@ -612,4 +612,24 @@ async fn files_that_vanish_are_named() {
     assert!(said[0].starts_with(&format!("{} was removed while the broker runs: ", path(&segment))), "{said:?}");
     assert!(said[1].starts_with(&format!("{} has 100 bytes and not 1280: ", path(&queue))), "{said:?}");
     store.shutdown(Duration::from_secs(5)).await;
+}
+
+/// The newest segments of a store were removed while it was down, and checking was to begin behind them: it opened, with
+/// an end that no file held, and the first message that needed a segment ended the process. They are damage like any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_ends_before_its_checkpoint_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), |config| config.check_behind_bytes = 0).await;
+    for _ in 0..200 {
+        store.put_kept(&message("topic", 0, &[7; 1_000])).await.unwrap();
+    }
+    store.shutdown(Duration::from_secs(5)).await;
+    drop(store);
+    let newest = std::fs::read_dir(folder.path().join("commitlog")).unwrap().map(|entry| entry.unwrap().path()).max();
+    // The last one was prepared ahead.
+    std::fs::remove_file(newest.unwrap()).unwrap();
+    let newest = std::fs::read_dir(folder.path().join("commitlog")).unwrap().map(|entry| entry.unwrap().path()).max();
+    std::fs::remove_file(newest.unwrap()).unwrap();
+    let refused = MessageStore::open(&env(), StoreConfig::tiny(folder.path())).await;
+    assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{:?}", refused.err());
 }

@@ -154,15 +154,17 @@ fn decode(bytes: &[u8]) -> Decoded {
             continue;
         }
         // RocketMQ's offsets have a sign; a log that begins behind them would overflow.
-        if [12, 20, 28].iter().any(|field| number(at + field) > i64::MAX as u64) {
+        let [flushed, derived, check_from] = [12, 20, 28].map(|field| number(at + field));
+        // Nor does any save say that more is derived than is flushed.
+        if flushed > i64::MAX as u64 || derived > flushed || check_from > derived {
             continue;
         }
         sequence = sequence.max(number(at + 4));
         // A stop between slot and byte 0 leaves a slot whose copy differs: the other slot is the truth then.
         let is_ours = number(at + 36) as i64 == physic_timestamp;
         if is_ours && newest.is_none_or(|(sequence, ..)| number(at + 4) > sequence) {
-            let (flushed, derived) = (LogOffset(number(at + 12)), LogOffset(number(at + 20)));
-            let known = Known { flushed, derived, check_from: LogOffset(number(at + 28)) };
+            let (flushed, derived, check_from) = (LogOffset(flushed), LogOffset(derived), LogOffset(check_from));
+            let known = Known { flushed, derived, check_from };
             newest = Some((number(at + 4), index, known));
         }
     }
@@ -221,6 +223,17 @@ mod tests {
             let found = known_of(disk).expect("one slot agrees with byte 0");
             assert!((promised..=next).contains(&found), "{found} of {promised}..={next}");
         });
+    }
+
+    #[test]
+    fn what_no_save_writes_is_not_believed() {
+        for (flushed, derived, check_from, believed) in [(9, 8, 7, true), (8, 9, 7, false), (9, 7, 8, false)] {
+            let [flushed, derived, check_from] = [flushed, derived, check_from].map(LogOffset);
+            let mut disk = vec![0; LENGTH as usize];
+            let forged = slot(1, 0, &Known { flushed, derived, check_from });
+            disk[SLOTS[1]..SLOTS[1] + SLOT_BYTES].copy_from_slice(&forged);
+            assert_eq!(decode(&disk).checkpoint.known.is_some(), believed, "{flushed} {derived} {check_from}");
+        }
     }
 
     #[test]

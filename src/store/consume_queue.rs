@@ -480,7 +480,8 @@ impl ConsumeQueue {
         let first = state.existing.first_key_value().map_or(state.written, |(start, ())| state.written.min(*start));
         let min = partition(state.min.max(first), state.written, |at| {
             let unit = self.read_written(at)?;
-            Ok(!unit.is_message() || unit.offset < log_min)
+            // A hole, which only a broken disk makes, says nothing: what stands before it is not skipped for it.
+            Ok(unit.size > 0 && (!unit.is_message() || unit.offset < log_min))
         })?;
         // Units in memory are newer than any that retention may take.
         state.min = state.min.max(min);

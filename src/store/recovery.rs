@@ -265,7 +265,8 @@ pub fn replay(
     let mut queue = None;
     let first = segments.first().map_or(begin, |first| first.base);
     let start = checkpoint.known.map_or(begin, |known| known.check_from).max(first).min(begin);
-    let mut at = start;
+    // A checkpoint that knows of more than there are files for: the missing ones are damage like any other.
+    let mut at = segments.last().map_or(start, |last| start.min(last.end()));
     let mut progress = Progress {
         clock,
         due: clock.monotonic() + PROGRESS_EVERY,
