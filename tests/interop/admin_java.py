@@ -45,10 +45,13 @@ class Looking:
         self.check(found, wanted)
 
     def cluster(self):
-        (row,) = self.admin("cluster")
-        self.check((row["cluster"], row["broker"], row["id"], row["address"], row["version"]),
-                   ("DefaultCluster", "ours", 0, self.server.broker, self.version))
-        self.check(isinstance(row["sent today"], int), True)
+        def who():
+            (row,) = self.admin("cluster")
+            return row["cluster"], row["broker"], row["id"], row["address"], row["version"]
+
+        # Until 4.9.7 has measured once it answers 28 with an exception of its own.
+        self.until(who, ("DefaultCluster", "ours", 0, self.server.broker, self.version))
+        self.until(lambda: isinstance(self.admin("cluster")[0]["sent today"], int), True)
         # Java measures for some seconds first.
         self.until(lambda: all(isinstance(self.admin("cluster")[0][name], str) for name in ("in/s", "out/s")), True)
 
