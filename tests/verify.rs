@@ -165,3 +165,15 @@ async fn a_hole_before_an_unused_segment_is_repaired() {
     assert_eq!(store.max_offset("T", 0).0 + store.max_offset("T", 1).0 + store.max_offset("T", 2).0, 100);
     store.shutdown(std::time::Duration::from_secs(5)).await;
 }
+
+/// A unit of zeros in the middle of a queue was taken for one before its beginning: consumers skipped all that came before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hole_in_a_queue_hides_nothing_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), 600).await;
+    // Each of the six queues has a hundred.
+    damage(&folder.path().join("consumequeue/T/0/00000000000000000000"), 50 * 20, |units| units[..20].fill(0));
+    let store = MessageStore::open(&env(), StoreConfig::tiny(folder.path())).await.unwrap();
+    assert_eq!((store.min_offset("T", 0).0, store.max_offset("T", 0).0), (0, 100));
+    store.shutdown(std::time::Duration::from_secs(5)).await;
+}
