@@ -166,7 +166,7 @@ struct Write {
 }
 
 /// A longer write, which holds up all others, is said.
-const LOCK_HELD: Duration = Duration::from_secs(1);
+const SLOW_WRITE: Duration = Duration::from_millis(500);
 /// A longer wait for the lock around the log's end is said.
 const LOCK_WAIT: Duration = Duration::from_millis(500);
 
@@ -220,8 +220,8 @@ impl CommitLog {
                 "appends hold each other up; look at the load of processor and memory",
             ),
             slow_write: Slow::new(
-                "the page cache",
-                LOCK_HELD,
+                "handing messages to the page cache",
+                SLOW_WRITE,
                 "nothing else is written meanwhile and sends are refused; look at dirty pages (vm.dirty_ratio) and the disk",
             ),
         })

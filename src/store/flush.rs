@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    commit_log::{AppendError, CommitLog},
+    commit_log::CommitLog,
     config::{FlushMode, StoreConfig},
     slow::Slow,
     stop::Stopping,
@@ -21,9 +21,8 @@ use crate::{
     model::{LogOffset, Watermark},
 };
 
-/// A commit or sync that takes longer is said.
+/// A sync that takes longer is said.
 const SLOW: Duration = Duration::from_millis(500);
-const ADVICE: &str = "the disk is slow or shared; `keelmq doctor` measures it";
 
 /// Drives commits and syncs as the mode wants them.
 pub struct Flush {
@@ -35,7 +34,6 @@ pub struct Flush {
     idle: AtomicBool,
     /// A flush up to here was asked for, whatever the mode's timers say.
     demanded: AtomicU64,
-    slow_commit: Slow,
     slow_sync: Slow,
     /// With the pool an acknowledgement promises no more than memory: appended, as of the last turn's end.
     pooled: Arc<Watermark>,
@@ -51,8 +49,7 @@ impl Flush {
             requested: Notify::new(),
             idle: AtomicBool::new(false),
             demanded: AtomicU64::new(0),
-            slow_commit: Slow::new("handing messages to the page cache", SLOW, ADVICE),
-            slow_sync: Slow::new("a sync of the log", SLOW, ADVICE),
+            slow_sync: Slow::new("a sync of the log", SLOW, "the disk is slow or shared; `keelmq doctor` measures it"),
             pooled,
         })
     }
@@ -120,7 +117,7 @@ impl Flush {
     async fn group_commit(&self, mut stopping: Stopping) {
         loop {
             tokio::select! { biased; () = self.requested.notified() => {} () = stopping.stopped() => return }
-            if self.commit().is_err() || self.sync().await.is_err() {
+            if self.log.commit().is_err() || self.sync().await.is_err() {
                 return;
             }
         }
@@ -145,7 +142,7 @@ impl Flush {
                 }
             }
             let demanded = self.is_demanded();
-            if self.commit().is_err() {
+            if self.log.commit().is_err() {
                 return;
             }
             let now = self.clock.monotonic();
@@ -160,13 +157,6 @@ impl Flush {
                 thorough_at = now + Duration::from_millis(self.config.flush_thorough_ms);
             }
         }
-    }
-
-    fn commit(&self) -> Result<LogOffset, AppendError> {
-        let began = self.clock.monotonic();
-        let committed = self.log.commit();
-        self.slow_commit.took(began, self.clock.monotonic());
-        committed
     }
 
     async fn sync(&self) -> Result<LogOffset, SyncFailed> {
