@@ -437,19 +437,19 @@ impl State {
         let waited_ms = self.now.saturating_sub(request.received).as_millis();
         let is_busy = lane.is_busy.as_ref().is_some_and(|is_busy| is_busy());
         let remark = if is_busy && waited_ms == 0 {
-            "[REJECTREQUEST]system busy, start flow control for a while".to_owned()
+            Some("[REJECTREQUEST]system busy, start flow control for a while".to_owned())
         } else if is_busy || waited_ms > lane.wait_ms_max.into() {
             let why = if is_busy { "PCBUSY" } else { "TIMEOUT" };
-            format!(
+            Some(format!(
                 "[{why}_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {waited_ms}ms, size of \
                  queue: {in_flight}"
-            )
+            ))
         } else if in_flight >= lane.in_flight_max {
-            "[OVERLOAD]system busy, start flow control for a while".to_owned()
+            Some("[OVERLOAD]system busy, start flow control for a while".to_owned())
         } else {
-            String::new()
+            None
         };
-        if !remark.is_empty() {
+        if let Some(remark) = remark {
             lane.say_refused(request.channel.peer(), &remark, self.now);
             return self.answer(command, Response::error(response::SYSTEM_BUSY, remark));
         }

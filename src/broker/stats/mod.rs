@@ -202,7 +202,7 @@ impl Stats {
         self.got.add(messages.into(), bytes);
         if let Some(taken) = self.of_group(topic, group) {
             let pulled = Pulled { messages: messages.into(), bytes, queue, next, took };
-            if !taken.add(&pulled, &self.room, self.clock.monotonic()) {
+            if !taken.add(&pulled, &self.room, &*self.clock) {
                 self.say_full();
             }
         }

@@ -6,6 +6,7 @@ use super::{
     by_queue::{ByQueue, Room},
     meter::{Flow, Meter},
 };
+use crate::env::Clock;
 
 /// By queue: where the next pull goes on.
 pub type Stands = BTreeMap<u32, i64>;
@@ -67,10 +68,10 @@ impl Taken {
     }
 
     /// Whether there was room for the figures of its queue.
-    pub(super) fn add(&self, pulled: &Pulled, room: &Room, now: Duration) -> bool {
+    pub(super) fn add(&self, pulled: &Pulled, room: &Room, clock: &dyn Clock) -> bool {
         self.got.add(pulled);
         self.stands.lock().expect("nothing panics while it is held").insert(pulled.queue, pulled.next);
-        self.queues.with(pulled.queue, room, || Got::new(now), |got| got.add(pulled))
+        self.queues.with(pulled.queue, room, || Got::new(clock.monotonic()), |got| got.add(pulled))
     }
 
     pub(super) fn stands(&self) -> Stands {
