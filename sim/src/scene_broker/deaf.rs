@@ -11,22 +11,7 @@ pub(super) async fn ask_and_not_listen(env: &Env, run: &Arc<Run>, index: usize) 
         let Ok(mut wire) = WireClient::connect(env, BROKER, serialization(index)).await else { continue };
         let topic = format!("T{}", dice.below(client.get("topics", 1)));
         for _ in 0..dice.log_within(1, 200) {
-            let mut call = Call::new(request::PULL_MESSAGE);
-            PullMessage {
-                consumer_group: "DEAF",
-                topic: &topic,
-                queue_id: dice.below(QUEUES) as i32,
-                queue_offset: 0,
-                max_message_nums: 32,
-                sys_flag: SUBSCRIPTION,
-                commit_offset: None,
-                suspend_timeout_millis: None,
-                subscription: Some("*"),
-                sub_version: Some(1),
-                expression_type: None,
-                max_message_bytes: None,
-            }
-            .write(&mut call.fields);
+            let call = plain_pull("DEAF", &topic, dice.below(QUEUES) as i32, 0);
             if wire.ask_only(env, &call).await.is_err() {
                 run.trace.sometimes("client: cut off, it did not listen");
                 break;

@@ -389,6 +389,27 @@ impl Driver {
     }
 }
 
+/// A pull of whatever is there: it neither commits nor waits.
+fn plain_pull(group: &str, topic: &str, queue_id: i32, offset: i64) -> Call {
+    let mut call = Call::new(request::PULL_MESSAGE);
+    PullMessage {
+        consumer_group: group,
+        topic,
+        queue_id,
+        queue_offset: offset,
+        max_message_nums: 32,
+        sys_flag: SUBSCRIPTION,
+        commit_offset: None,
+        suspend_timeout_millis: None,
+        subscription: Some("*"),
+        sub_version: Some(1),
+        expression_type: None,
+        max_message_bytes: None,
+    }
+    .write(&mut call.fields);
+    call
+}
+
 async fn name_server(env: Env, run: Arc<Run>) {
     let mut config = NamesrvConfig::tiny();
     config.bind_address = "0.0.0.0".into();

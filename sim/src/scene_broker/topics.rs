@@ -84,22 +84,7 @@ impl Life<'_> {
         let (mut offset, began) = (0, self.env.clock.monotonic());
         let wanted: Vec<u64> = sent.iter().filter(|(_, acknowledged)| **acknowledged).map(|(id, _)| *id).collect();
         while !wanted.iter().all(|id| seen.contains(id)) {
-            let mut call = Call::new(request::PULL_MESSAGE);
-            PullMessage {
-                consumer_group: "X",
-                topic: self.topic,
-                queue_id: 0,
-                queue_offset: offset,
-                max_message_nums: 32,
-                sys_flag: SUBSCRIPTION,
-                commit_offset: None,
-                suspend_timeout_millis: None,
-                subscription: Some("*"),
-                sub_version: Some(1),
-                expression_type: None,
-                max_message_bytes: None,
-            }
-            .write(&mut call.fields);
+            let call = plain_pull("X", self.topic, 0, offset);
             let answer = self.wire.call(self.env, call, WAIT).await.ok()??;
             note_wrong(self.run, self.wire);
             if answer.code == response::SUCCESS {
