@@ -161,18 +161,7 @@ func order(s *stage) error {
 }
 
 func rebalance(s *stage, leave bool) error {
-	p, err := s.producer(producer.WithQueueSelector(producer.NewManualQueueSelector()))
-	if err != nil {
-		return err
-	}
-	starter, err := s.producer()
-	if err != nil {
-		return err
-	}
-	if _, err := s.send(starter, "first", 0, 1); err != nil {
-		return err
-	}
-	queues, err := s.route(s.topic)
+	p, queues, err := s.choosing()
 	if err != nil {
 		return err
 	}

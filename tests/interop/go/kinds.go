@@ -158,18 +158,7 @@ func (in *inbox) numbers() []int {
 
 // suspend: an orderly listener that refuses holds its queue up and gets the same message again.
 func suspend(s *stage) error {
-	p, err := s.producer(producer.WithQueueSelector(producer.NewManualQueueSelector()))
-	if err != nil {
-		return err
-	}
-	starter, err := s.producer()
-	if err != nil {
-		return err
-	}
-	if _, err := s.send(starter, "first", 0, 1); err != nil {
-		return err
-	}
-	queues, err := s.route(s.topic)
+	p, queues, err := s.choosing()
 	if err != nil {
 		return err
 	}

@@ -88,6 +88,23 @@ func (s *stage) route(topic string) ([]*primitive.MessageQueue, error) {
 	}
 }
 
+// choosing makes the topic with a first message; the producer leaves it to its caller which queue a message goes to.
+func (s *stage) choosing() (rocketmq.Producer, []*primitive.MessageQueue, error) {
+	p, err := s.producer(producer.WithQueueSelector(producer.NewManualQueueSelector()))
+	if err != nil {
+		return nil, nil, err
+	}
+	starter, err := s.producer()
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := s.send(starter, "first", 0, 1); err != nil {
+		return nil, nil, err
+	}
+	queues, err := s.route(s.topic)
+	return p, queues, err
+}
+
 func (s *stage) send(p rocketmq.Producer, tag string, from, count int) ([]string, error) {
 	var sent []string
 	for i := from; i < from+count; i++ {
