@@ -123,9 +123,9 @@ impl Sum {
         line(&mut text, "seeds a minute", format!("{:.0}", self.runs as f64 * 60.0 / took.as_secs_f64().max(0.001)));
         line(&mut text, "virtual : processor time", format!("{:.0} x", virtual_s / self.busy.as_secs_f64().max(0.001)));
         let mib = |kib: u64| kib >> 10;
-        let early = self.resident_kib.get(self.resident_kib.len() / 10).copied().unwrap_or_default();
-        let highest = self.resident_kib.iter().max().copied().unwrap_or_default();
-        line(&mut text, "memory after a tenth, at most", format!("{}, {} MiB", mib(early), mib(highest)));
+        let tenths = |count| self.resident_kib.get(self.resident_kib.len().saturating_sub(1) * count / 10);
+        let [early, late] = [1, 10].map(|count| mib(tenths(count).copied().unwrap_or_default()));
+        line(&mut text, "memory: after a tenth, after all", format!("{early}, {late} MiB"));
         line(&mut text, "slowest seed", format!("{} ({:.2} s)", self.slowest.1, self.slowest.0.as_secs_f64()));
         text.push_str("sometimes\n");
         for (name, count) in &self.counters {

@@ -2,6 +2,7 @@
 //! knows madsim's nodes. A process is whatever future was booted; it gets an `Env` and no more.
 
 use std::{
+    collections::BTreeMap,
     future::{Future, poll_fn},
     net::Ipv4Addr,
     panic::{self, AssertUnwindSafe},
@@ -73,7 +74,11 @@ struct MachineState {
     /// True while the process of the present boot lives.
     alive: Arc<AtomicBool>,
     paused: bool,
+    tasks: Tasks,
 }
+
+/// How many tasks and services of each name go on.
+type Tasks = Arc<Mutex<BTreeMap<&'static str, u64>>>;
 
 impl World {
     /// Only inside a madsim runtime.
@@ -127,11 +132,11 @@ impl Machine {
         F::Output: Send + 'static,
     {
         self.crash(Crash::Process);
-        let alive = Arc::new(AtomicBool::new(true));
+        let (alive, tasks) = (Arc::new(AtomicBool::new(true)), Tasks::default());
         let boot = {
             let mut state = self.lock();
             state.boots += 1;
-            state.alive = alive.clone();
+            (state.alive, state.tasks) = (alive.clone(), tasks.clone());
             state.boots
         };
         self.world.handle.restart(self.id);
@@ -140,7 +145,7 @@ impl Machine {
         self.event("boot", boot);
         let env = Env {
             clock: Arc::new(self.clock.clone()),
-            spawner: Arc::new(SimSpawner { node: handle.clone(), alive }),
+            spawner: Arc::new(SimSpawner { node: handle.clone(), alive, tasks }),
             network: Arc::new(SimNetwork::new(self.world.wires.clone(), self.address, epoch)),
             storage: Arc::new(SimStorage::new(
                 self.disk.clone(),
@@ -214,6 +219,11 @@ impl Machine {
         self.lock().alive.load(Ordering::SeqCst)
     }
 
+    /// What the present process has going, besides its main.
+    pub fn tasks(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().tasks.lock().expect("nothing panics while it is held").clone()
+    }
+
     pub fn boots(&self) -> u64 {
         self.lock().boots
     }
@@ -259,23 +269,46 @@ impl<T> Process<T> {
 struct SimSpawner {
     node: NodeHandle,
     alive: Arc<AtomicBool>,
+    tasks: Tasks,
+}
+
+/// Counts its task as long as it lives.
+struct Counted(&'static str, Tasks);
+
+impl Counted {
+    fn new(name: &'static str, tasks: &Tasks) -> Counted {
+        *tasks.lock().expect("nothing panics while it is held").entry(name).or_default() += 1;
+        Counted(name, tasks.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(count) = self.1.lock().expect("nothing panics while it is held").get_mut(self.0) {
+            *count -= 1;
+        }
+    }
 }
 
 impl SimSpawner {
-    fn start(&self, future: BoxFuture<'static, ()>) {
+    fn start(&self, name: &'static str, future: BoxFuture<'static, ()>) {
         if self.alive.load(Ordering::SeqCst) {
-            self.node.spawn(future);
+            let counted = Counted::new(name, &self.tasks);
+            self.node.spawn(async move {
+                future.await;
+                drop(counted);
+            });
         }
     }
 }
 
 impl Spawner for SimSpawner {
-    fn start_task(&self, _name: &'static str, task: BoxFuture<'static, ()>) {
-        self.start(task);
+    fn start_task(&self, name: &'static str, task: BoxFuture<'static, ()>) {
+        self.start(name, task);
     }
 
-    fn start_service(&self, _name: &'static str, service: BoxFuture<'static, ()>) {
-        self.start(service);
+    fn start_service(&self, name: &'static str, service: BoxFuture<'static, ()>) {
+        self.start(name, service);
     }
 }
 

@@ -261,6 +261,7 @@ impl Registration {
             if leaving.is_empty() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+        self.client.close();
     }
 }
 

@@ -60,7 +60,25 @@ impl Driver {
             }
             process = self.boot();
         }
+        if !self.is_over() {
+            self.nothing_is_left().await;
+        }
         drop((process, names));
+    }
+
+    /// Clients that are gone leave no task behind.
+    async fn nothing_is_left(&mut self) {
+        for machine in
+            self.world.machines.iter().filter(|machine| machine.name != "broker" && !machine.name.starts_with("names"))
+        {
+            machine.crash(Crash::Process);
+        }
+        let mut idle = lock(&self.run.idle_tasks).clone();
+        // Its own, to the two name servers.
+        idle.insert("connection", 2);
+        if let Some(text) = still_going(&self.run, &idle).await {
+            lock(&self.run.model).violation(LIVE, format!("when the clients are gone {text}"));
+        }
     }
 
     /// Queries, positions and long polls, with nobody in the way.

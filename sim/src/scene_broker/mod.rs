@@ -109,6 +109,8 @@ struct Run {
     stop: Mutex<Arc<Notify>>,
     quiet: AtomicBool,
     first_refusal: Mutex<Option<String>>,
+    /// What a broker has going that nobody has asked for anything yet.
+    idle_tasks: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// What a group of consumers got.
@@ -172,6 +174,7 @@ pub async fn run(plan: Plan, trace: Trace) -> Outcome {
         stop: Mutex::default(),
         quiet: AtomicBool::new(false),
         first_refusal: Mutex::new(None),
+        idle_tasks: Mutex::default(),
         plan,
     });
     let mut driver = Driver { run, world, crashes: 0, power_losses: 0 };
@@ -462,6 +465,21 @@ fn broker_config(plan: &Plan) -> Config {
     config
 }
 
+/// Tasks of the broker beyond those that are allowed, which do not end within some seconds.
+async fn still_going(run: &Run, allowed: &BTreeMap<&'static str, u64>) -> Option<String> {
+    let mut least = run.broker.tasks();
+    for _ in 0..60 {
+        let now = run.broker.tasks();
+        least.iter_mut().for_each(|(name, count)| *count = (*count).min(now.get(name).copied().unwrap_or(0)));
+        least.retain(|name, count| *count > allowed.get(name).copied().unwrap_or(0));
+        if least.is_empty() {
+            return None;
+        }
+        run.broker.clock.time.sleep(Duration::from_millis(50)).await;
+    }
+    Some(format!("these tasks go on: {least:?}, where there should be {allowed:?}"))
+}
+
 async fn broker_process(env: Env, run: Arc<Run>, stop: Arc<Notify>) -> End {
     let boot = run.broker.boots();
     let injected = lock(&run.broker.disk).injected;
@@ -477,6 +495,7 @@ async fn broker_process(env: Env, run: Arc<Run>, stop: Arc<Notify>) -> End {
             return End::Refused;
         }
     };
+    *lock(&run.idle_tasks) = run.broker.tasks();
     let recovered = *broker.recovered();
     // The files may have grown since: the first clients are quick. What recovery found is what lies below its end.
     let mut log = scene::read_log(&lock(&run.broker.disk));
@@ -496,6 +515,9 @@ async fn broker_process(env: Env, run: Arc<Run>, stop: Arc<Notify>) -> End {
         }
     }
     broker.shutdown(Duration::from_secs(5)).await;
+    if let Some(text) = still_going(&run, &BTreeMap::new()).await {
+        lock(&run.model).violation(LIVE, format!("after a stop in order {text}"));
+    }
     let is_written = broker.core().store.refusal().is_none_or(|reason| reason.contains("shut down"));
     let now = run.broker.clock.time.now();
     // A disk that failed once stores no more positions: then nothing is certain to have lasted.
