@@ -3,6 +3,10 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+#[allow(dead_code)]
+#[path = "remoting/world.rs"]
+mod world;
+
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -13,8 +17,12 @@ use keelmq::{
     broker::{self, Broker, config::Config},
     model::{Message, settings::Source},
     os,
-    protocol::body::{SubscriptionGroupConfig, TopicConfig},
+    protocol::{
+        body::{SubscriptionGroupConfig, TopicConfig},
+        code::request as code,
+    },
 };
+use world::{Peer, ask, flagged, send, send_fields};
 
 struct Scraped {
     _folder: tempfile::TempDir,
@@ -186,6 +194,49 @@ async fn silent_peers_lose_their_places() {
     }
     assert!(answered, "places come free within seconds");
     drop(silent);
+    scraped.broker.shutdown(Duration::from_secs(1)).await;
+}
+
+/// By what was asked and what was answered; a pull that waited is no slow request.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_says_how_long_requests_took() {
+    let scraped = start(&[]).await;
+    let mut peer = Peer::connect(scraped.broker.address()).await;
+    assert_eq!(send(&mut peer, "asked", b"one").await.code, 0);
+    assert_eq!(send(&mut peer, "asked", b"two").await.code, 0);
+    assert_eq!(send(&mut peer, "no such name", b"three").await.code, 1);
+    peer.send(&flagged(code::SEND_MESSAGE_V2, 9, 2, &send_fields("asked"), b"four")).await;
+    let pull = [
+        ("consumerGroup", "g"),
+        ("topic", "asked"),
+        ("queueId", "1"),
+        ("queueOffset", "0"),
+        ("maxMsgNums", "1"),
+        ("sysFlag", "6"),
+        ("commitOffset", "0"),
+        ("suspendTimeoutMillis", "150"),
+        ("subscription", "*"),
+        ("subVersion", "0"),
+    ];
+    assert_eq!(ask(&mut peer, code::PULL_MESSAGE, &pull, b"").await.code, 19);
+
+    let (_, page) = get(scraped.address, "/metrics").await;
+    let check = |request: &str, response: &str, rest: [&str; 2], expect: f64| {
+        let labels = [
+            r#"protocol_type="remoting""#,
+            &format!("request_code=\"{request}\""),
+            &format!("response_code=\"{response}\""),
+            &format!("is_long_polling=\"{}\"", rest[0]),
+            &format!("result=\"{}\"", rest[1]),
+        ];
+        assert_eq!(value(&page, "rocketmq_rpc_latency_count", &labels), Some(expect), "{labels:?} in\n{page}");
+    };
+    check("SEND_MESSAGE_V2", "SUCCESS", ["false", "success"], 2.0);
+    check("SEND_MESSAGE_V2", "SYSTEM_ERROR", ["false", "success"], 1.0);
+    check("SEND_MESSAGE_V2", "SUCCESS", ["false", "oneway"], 1.0);
+    check("PULL_MESSAGE", "PULL_NOT_FOUND", ["true", "success"], 1.0);
+    let waited = value(&page, "rocketmq_rpc_latency_bucket", &[r#"is_long_polling="true""#, r#"le="100""#]);
+    assert_eq!(waited, Some(0.0), "it took at least 150 ms:\n{page}");
     scraped.broker.shutdown(Duration::from_secs(1)).await;
 }
 

@@ -25,7 +25,7 @@ use crate::{
     env::Env,
     model::{RateLimited, settings::file},
     protocol::{body::DataVersion, code::request, command::Call},
-    remoting::Lane,
+    remoting::{Lane, Latencies},
     store::{
         MessageStore,
         config_file::{ConfigFile, ConfigWriter},
@@ -53,6 +53,8 @@ pub struct Core {
     pub stats: Arc<Stats>,
     pub hold: Arc<Hold>,
     pub transactions: Transactions,
+    /// How long requests took on all ports.
+    pub latencies: Arc<Latencies>,
     pub registration: Arc<Registration>,
     /// Lines about what tools make, which may be thousands.
     tools_said: RateLimited,
@@ -100,6 +102,7 @@ impl Core {
             locks: QueueLocks::new(config.queue_locks_max, Duration::from_millis(config.queue_lock_life_ms)),
             stats: Arc::new(Stats::new(env.clock.clone(), config.stats_keys_max, config.enable_detail_stat)),
             hold: Arc::new(Hold::new(config.held_pulls_max)),
+            latencies: Arc::default(),
             registration,
             tools_said: RateLimited::new(TOOLS_SAID_MAX, TOOLS_SAID_WINDOW),
             lanes: Mutex::default(),

@@ -28,6 +28,9 @@ pub struct Held {
     pub channel: Arc<Channel>,
     pub opaque: i32,
     pub serialization: Serialization,
+    pub code: i32,
+    /// Monotonic time at which it was read.
+    pub received: Duration,
     pub group: String,
     pub topic: String,
     pub queue_id: u32,

@@ -79,6 +79,7 @@ fn router(core: &Arc<Core>) -> Router {
     router.serve(&positions, offsets, &admin);
     router.serve_others(Arc::new(Admin(core.clone())), &admin);
 
+    router.latencies = core.latencies.clone();
     let (ending, over) = (core.store.clone(), core.store.clone());
     router.promise = Some(Promise {
         kept: core.store.promise().clone(),

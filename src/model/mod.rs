@@ -7,6 +7,7 @@ pub mod properties;
 pub mod rate_limited;
 pub mod search;
 pub mod settings;
+pub mod spread;
 pub mod watermark;
 
 pub use message::{BatchItem, Message, OwnedMessage};

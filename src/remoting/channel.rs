@@ -12,9 +12,10 @@ use std::{
 };
 
 use super::{
-    Lane,
+    Lane, Latencies, Request, Router,
     calls::{Calls, Refused},
     kept,
+    latency::{Asked, Outcome},
 };
 use crate::{
     env::{BoxFuture, Clock, timeout},
@@ -274,29 +275,43 @@ pub(super) struct Later {
     code: i32,
     oneway: bool,
     finished: bool,
+    received: Duration,
+    clock: Arc<dyn Clock>,
+    latencies: Arc<Latencies>,
 }
 
 impl Later {
-    pub(super) fn new(channel: &Arc<Channel>, lane: &Arc<Lane>, command: &Command<'_>) -> Self {
+    pub(super) fn new(request: &Request<'_>, lane: &Arc<Lane>, clock: &Arc<dyn Clock>, router: &Router) -> Self {
+        let command = &request.command;
         kept::enter(lane);
-        channel.laters.fetch_add(1, Ordering::AcqRel);
+        request.channel.laters.fetch_add(1, Ordering::AcqRel);
         Later {
-            channel: channel.clone(),
+            channel: request.channel.clone(),
             lane: lane.clone(),
             opaque: command.opaque,
             serialization: command.serialization,
             code: command.code,
             oneway: command.is_oneway(),
             finished: false,
+            received: request.received,
+            clock: clock.clone(),
+            latencies: router.latencies.clone(),
         }
     }
 
     pub(super) async fn run(mut self, answer: BoxFuture<'static, Option<Response>>) {
         let answer = answer.await;
         self.finished = true;
-        if let Some(response) = answer
-            && !self.oneway
-        {
+        if let Some(response) = answer {
+            self.respond(response, if self.channel.is_open() { Outcome::Answered } else { Outcome::Unwritten });
+        }
+    }
+
+    fn respond(&self, response: Response, outcome: Outcome) {
+        let outcome = if self.oneway { Outcome::Oneway } else { outcome };
+        let asked = Asked { code: self.code, response: response.code, was_held: false, outcome };
+        self.latencies.record(asked, self.clock.monotonic().saturating_sub(self.received));
+        if !self.oneway {
             self.channel.respond(self.opaque, self.serialization, response);
         }
     }
@@ -304,9 +319,9 @@ impl Later {
 
 impl Drop for Later {
     fn drop(&mut self) {
-        if !self.finished && !self.oneway {
+        if !self.finished {
             let remark = format!("request {} broke off: its task panicked", self.code);
-            self.channel.respond(self.opaque, self.serialization, Response::error(response::SYSTEM_ERROR, remark));
+            self.respond(Response::error(response::SYSTEM_ERROR, remark), Outcome::BrokeOff);
         }
         kept::leave(&self.lane, 1);
         self.channel.laters.fetch_sub(1, Ordering::AcqRel);

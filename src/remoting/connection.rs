@@ -20,6 +20,7 @@ use super::{
     channel::{Later, Letter},
     input::{Chunk, Flow, Input},
     kept::{self, KeptAnswers},
+    latency::{Asked, Outcome},
     limits::{Bounds, Limits},
     output::Output,
     scratch,
@@ -28,7 +29,7 @@ use crate::{
     env::{BoxFuture, Clock, Spawner, Stream, spawner::panic_message},
     protocol::{
         code::response,
-        command::{self, Command, DecodeError, Response},
+        command::{self, DecodeError, Response},
         frame::FrameError,
     },
 };
@@ -431,7 +432,7 @@ impl State {
         let command = &request.command;
         let Some((processor, lane)) = router.find(command.code) else {
             let remark = format!(" request type {} not supported", command.code);
-            return self.answer(command, Response::error(response::REQUEST_CODE_NOT_SUPPORTED, remark));
+            return self.answer(&request, Response::error(response::REQUEST_CODE_NOT_SUPPORTED, remark));
         };
         let in_flight = lane.in_flight();
         let waited_ms = self.now.saturating_sub(request.received).as_millis();
@@ -451,40 +452,51 @@ impl State {
         };
         if let Some(remark) = remark {
             lane.say_refused(request.channel.peer(), &remark, self.now);
-            return self.answer(command, Response::error(response::SYSTEM_BUSY, remark));
+            return self.answer(&request, Response::error(response::SYSTEM_BUSY, remark));
         }
         // What a processor guards with a lock is poisoned by its panic and fails aloud at the next use.
         match catch_unwind(AssertUnwindSafe(|| processor.process(&request))) {
-            Ok(Answer::Now(response)) => self.answer(command, response),
-            Ok(Answer::Kept(position, response)) => self.keep(router, lane, command, position, response),
+            Ok(Answer::Now(response)) => self.answer(&request, response),
+            Ok(Answer::Kept(position, response)) => self.keep(router, lane, &request, position, response),
             Ok(Answer::Later(answer)) => {
-                let later = Later::new(request.channel, lane, command);
+                let later = Later::new(&request, lane, &self.common.clock, router);
                 // Its end is known by its answer.
                 drop(self.common.spawner.task("request", later.run(answer)));
             }
             Ok(Answer::None) => {}
             Err(panic) => {
                 let remark = format!("request {} broke off: {}", command.code, panic_message(panic.as_ref()));
-                self.answer(command, Response::error(response::SYSTEM_ERROR, remark));
+                self.answer_with(&request, Response::error(response::SYSTEM_ERROR, remark), Outcome::BrokeOff);
             }
         }
     }
 
-    fn answer(&mut self, command: &Command<'_>, response: Response) {
+    fn answer(&mut self, request: &Request<'_>, response: Response) {
+        self.answer_with(request, response, Outcome::Answered);
+    }
+
+    fn answer_with(&mut self, request: &Request<'_>, response: Response, outcome: Outcome) {
+        let command = &request.command;
+        let outcome = if command.is_oneway() { Outcome::Oneway } else { outcome };
+        let asked = Asked { code: command.code, response: response.code, was_held: false, outcome };
+        self.common.router.latencies.record(asked, self.common.clock.monotonic().saturating_sub(request.received));
         if !command.is_oneway() {
             self.output.push_response(response, command.opaque, command.serialization);
         }
     }
 
-    fn keep(&mut self, router: &Router, lane: &Lane, command: &Command<'_>, position: u64, response: Response) {
+    fn keep(&mut self, router: &Router, lane: &Lane, request: &Request<'_>, position: u64, response: Response) {
         let promise = router.promise.as_ref().expect("a router whose processors answer `Kept` has a promise");
+        let command = &request.command;
         self.appended = true;
         if command.is_oneway() {
-            return;
+            let asked =
+                Asked { code: command.code, response: response.code, was_held: false, outcome: Outcome::Oneway };
+            return router.latencies.record(asked, self.now.saturating_sub(request.received));
         }
         kept::enter(lane);
         let deadline = self.now + Duration::from_millis(promise.wait_ms_max.into());
-        self.kept.push(command, position, deadline, &response);
+        self.kept.push(request, position, deadline, &response);
     }
 
     /// Between the requests of one read and their answers the log writes what they appended.
@@ -535,7 +547,7 @@ impl Drop for State {
     fn drop(&mut self) {
         self.turn_over();
         self.channel.on_closed();
-        self.kept.abandon(&self.common.router);
+        self.kept.abandon(&self.common.router, self.now);
         self.common.limits.on_memory(self.accounted, 0);
         (self.common.router.on_close)(&self.channel);
     }

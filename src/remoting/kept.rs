@@ -8,7 +8,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Lane, Router, output, output::Output, scratch};
+use super::{
+    Lane, Request, Router,
+    latency::{Asked, Outcome, Taken},
+    output,
+    output::Output,
+    scratch,
+};
 use crate::{
     model::watermark::Waiter,
     protocol::{
@@ -32,9 +38,12 @@ pub(super) struct Waiting {
     position: u64,
     /// Monotonic; beyond it the answer goes out as FLUSH_DISK_TIMEOUT.
     deadline: Duration,
+    /// When the request was read.
+    received: Duration,
     /// The request's code, by which its lane is found again.
     code: i32,
-    is_success: bool,
+    /// The answer's.
+    response: i32,
     /// Of its frame.
     bytes: u32,
 }
@@ -62,7 +71,8 @@ impl KeptAnswers {
     }
 
     /// The answer to `command`. Its lane's count has been raised by the caller.
-    pub(super) fn push(&mut self, command: &Command<'_>, position: u64, deadline: Duration, response: &Response) {
+    pub(super) fn push(&mut self, request: &Request<'_>, position: u64, deadline: Duration, response: &Response) {
+        let command = &request.command;
         if self.queue.capacity() == 0 {
             (self.queue, self.frames) = (scratch::take_waiting(), scratch::take_write());
         } else if self.frames_start >= COMPACT_BYTES {
@@ -74,13 +84,19 @@ impl KeptAnswers {
         for body in &response.body {
             self.frames.extend_from_slice(body);
         }
-        self.queue.push_back(Waiting {
+        let waiting = Waiting {
             position,
             deadline,
+            received: request.received,
             code: command.code,
-            is_success: response.code == response::SUCCESS,
+            response: response.code,
             bytes: u32::try_from(self.frames.len() - before).expect("a frame has at most 16 MiB"),
-        });
+        };
+        // A message that does not wait (`WAIT=false`) does not wait for those before it either.
+        let later = self.queue.iter().rev().take_while(|answer| answer.position > position);
+        let (count, bytes) = later.fold((0, 0), |(count, bytes), answer| (count + 1, bytes + answer.bytes as usize));
+        self.frames[before - bytes..].rotate_right(waiting.bytes as usize);
+        self.queue.insert(self.queue.len() - count, waiting);
     }
 
     /// Moves what may be said by `now` to `output`, and arranges for a wake when the next may be.
@@ -95,13 +111,13 @@ impl KeptAnswers {
                 Poll::Ready(Ok(())) => {
                     let reached = promise.kept.get();
                     let released = self.queue.iter().take_while(|answer| answer.position <= reached).count();
-                    self.write(released, router, output);
+                    self.write(released, router, now, output);
                 }
                 // Nothing is known about the bytes behind a failed sync: what was to be a success is none.
-                Poll::Ready(Err(failed)) => self.write_instead(router, output, |_| {
+                Poll::Ready(Err(failed)) => self.write_instead(router, now, output, |_| {
                     Response::error(response::SERVICE_NOT_AVAILABLE, failed.reason.as_ref().to_owned())
                 }),
-                Poll::Pending if now >= front.deadline => self.write_instead(router, output, |said| {
+                Poll::Pending if now >= front.deadline => self.write_instead(router, now, output, |said| {
                     let mut late = Response::new(response::FLUSH_DISK_TIMEOUT);
                     late.passed_on =
                         said.fields.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
@@ -114,31 +130,39 @@ impl KeptAnswers {
     }
 
     /// The first `count` answers as they are.
-    fn write(&mut self, count: usize, router: &Router, output: &mut Output) {
-        let mut run = Run { code: None, count: 0 };
+    fn write(&mut self, count: usize, router: &Router, now: Duration, output: &mut Output) {
+        let mut run = Run::new(router, now, Outcome::Answered);
         let mut bytes = 0;
         for answer in self.queue.drain(..count) {
-            run.add(answer.code, router);
+            run.add(&answer, answer.response);
             bytes += answer.bytes as usize;
         }
-        run.finish(router);
+        run.finish();
         output.push_encoded(&self.frames[self.frames_start..self.frames_start + bytes]);
         self.frames_start += bytes;
     }
 
     /// The first answer, or if it was to be a success, what `other` makes of it.
-    fn write_instead(&mut self, router: &Router, output: &mut Output, other: impl FnOnce(&Command<'_>) -> Response) {
+    fn write_instead(
+        &mut self,
+        router: &Router,
+        now: Duration,
+        output: &mut Output,
+        other: impl FnOnce(&Command<'_>) -> Response,
+    ) {
         let front = self.queue.front().expect("it is there");
-        if !front.is_success {
-            return self.write(1, router, output);
+        if front.response != response::SUCCESS {
+            return self.write(1, router, now, output);
         }
         let frame = &self.frames[self.frames_start..self.frames_start + front.bytes as usize];
         let said = decode(&frame[LENGTH..]).expect("we encoded it");
-        output.push_response(other(&said), said.opaque, said.serialization);
-        let code = front.code;
+        let other = other(&said);
+        let mut run = Run::new(router, now, Outcome::Answered);
+        run.add(front, other.code);
+        run.finish();
+        output.push_response(other, said.opaque, said.serialization);
         self.frames_start += front.bytes as usize;
         self.queue.pop_front();
-        leave_by_code(router, code, 1);
     }
 
     /// A connection that waits for nothing owns nothing.
@@ -152,40 +176,49 @@ impl KeptAnswers {
     }
 
     /// The connection is gone: nobody is answered, but the lanes have room again.
-    pub(super) fn abandon(&mut self, router: &Router) {
-        let mut run = Run { code: None, count: 0 };
+    pub(super) fn abandon(&mut self, router: &Router, now: Duration) {
+        let mut run = Run::new(router, now, Outcome::Unwritten);
         for answer in self.queue.drain(..) {
-            run.add(answer.code, router);
+            run.add(&answer, answer.response);
         }
-        run.finish(router);
+        run.finish();
     }
 }
 
-/// Neighbours of one code: their lane, which all workers share, is touched once for all of them.
-struct Run {
-    code: Option<i32>,
+/// Neighbours of one code and one answer: their lane and their figures, which all workers share, are touched once for all
+/// of them.
+struct Run<'a> {
+    router: &'a Router,
+    now: Duration,
+    asked: Asked,
     count: u32,
+    taken: Taken,
 }
 
-impl Run {
-    fn add(&mut self, code: i32, router: &Router) {
-        if self.code != Some(code) {
-            self.finish(router);
-            self.code = Some(code);
+impl<'a> Run<'a> {
+    fn new(router: &'a Router, now: Duration, outcome: Outcome) -> Run<'a> {
+        let asked = Asked { code: 0, response: 0, was_held: false, outcome };
+        Run { router, now, asked, count: 0, taken: Taken::default() }
+    }
+
+    fn add(&mut self, answer: &Waiting, response: i32) {
+        if (self.asked.code, self.asked.response) != (answer.code, response) {
+            self.finish();
+            (self.asked.code, self.asked.response) = (answer.code, response);
         }
         self.count += 1;
+        self.taken.add(self.now.saturating_sub(answer.received));
     }
 
-    fn finish(&mut self, router: &Router) {
-        if let Some(code) = self.code.take() {
-            leave_by_code(router, code, std::mem::take(&mut self.count));
+    fn finish(&mut self) {
+        if self.count == 0 {
+            return;
         }
+        let route = self.router.find(self.asked.code);
+        let (_, lane) = route.expect("the router that dispatched the request does not change");
+        leave(lane, std::mem::take(&mut self.count));
+        self.router.latencies.record_all(self.asked, &std::mem::take(&mut self.taken));
     }
-}
-
-fn leave_by_code(router: &Router, code: i32, count: u32) {
-    let (_, lane) = router.find(code).expect("the router that dispatched the request does not change");
-    leave(lane, count);
 }
 
 pub(super) fn enter(lane: &Lane) {

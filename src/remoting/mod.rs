@@ -6,6 +6,7 @@ pub mod client;
 mod connection;
 mod input;
 mod kept;
+pub mod latency;
 mod limits;
 mod output;
 pub mod router;
@@ -14,5 +15,6 @@ pub mod server;
 
 pub use channel::{CallError, Channel};
 pub use client::{Client, ClientConfig};
+pub use latency::Latencies;
 pub use router::{Answer, Busy, Lane, Processor, Promise, Request, Router};
 pub use server::{CannotListen, Server, ServerConfig};

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::Channel;
+use super::{Channel, Latencies};
 use crate::{
     env::BoxFuture,
     model::{RateLimited, Watermark},
@@ -114,13 +114,21 @@ pub struct Router {
     routes: BTreeMap<i32, Route>,
     default: Option<Route>,
     pub promise: Option<Promise>,
+    /// Where it is noted how long requests took.
+    pub latencies: Arc<Latencies>,
     /// Told once when a channel is gone, whatever the reason.
     pub on_close: OnClose,
 }
 
 impl Router {
     pub fn new() -> Self {
-        Router { routes: BTreeMap::new(), default: None, promise: None, on_close: Arc::new(|_| ()) }
+        Router {
+            routes: BTreeMap::new(),
+            default: None,
+            promise: None,
+            latencies: Arc::default(),
+            on_close: Arc::new(|_| ()),
+        }
     }
 
     pub fn serve(&mut self, codes: &[i32], processor: Arc<dyn Processor>, lane: &Arc<Lane>) {

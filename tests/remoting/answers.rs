@@ -49,7 +49,7 @@ async fn kept_answers_wait_for_their_position() {
     assert_eq!(heard(&mut peer, 1).await, [(5, 0)]);
     // What is reached already is answered at once.
     send_kept(&mut peer, &[(6, "40", "0"), (7, "1", "0")]).await;
-    assert_eq!(heard(&mut peer, 2).await, [(6, 0), (7, 0)]);
+    assert_eq!(heard(&mut peer, 2).await, [(7, 0), (6, 0)]);
     assert_eq!(world.lane.in_flight(), 0);
     // A one-way request is appended as well, but waits for nothing.
     peer.send(&flagged(KEPT, 8, 2, &[("at", "99")], b"")).await;
@@ -72,7 +72,24 @@ async fn a_failed_promise_is_never_a_success() {
     assert!(second.fields.is_empty(), "an offset of what is not there would be a lie: {:?}", second.fields);
     assert_eq!(heard(&mut peer, 2).await, [(3, 13), (4, 14)]);
     send_kept(&mut peer, &[(5, "50", "0"), (6, "10", "0")]).await;
-    assert_eq!(heard(&mut peer, 2).await, [(5, 14), (6, 0)]);
+    assert_eq!(heard(&mut peer, 2).await, [(6, 0), (5, 14)]);
+    assert_eq!(world.lane.in_flight(), 0);
+}
+
+/// A message sent with `WAIT=false` behind others on one connection was answered only when those had lasted.
+#[tokio::test]
+async fn what_waits_for_less_is_answered_first() {
+    let world = World::start(ServerConfig::default()).await;
+    let mut peer = world.connect().await;
+    send_kept(&mut peer, &[(1, "10", "0"), (2, "0", "0"), (3, "20", "13"), (4, "0", "0")]).await;
+    assert_eq!(heard(&mut peer, 2).await, [(2, 0), (4, 0)]);
+    peer.nothing_else().await;
+    send_kept(&mut peer, &[(5, "0", "11"), (6, "15", "0")]).await;
+    assert_eq!(heard(&mut peer, 1).await, [(5, 11)]);
+    world.kept.advance(15);
+    assert_eq!(heard(&mut peer, 2).await, [(1, 0), (6, 0)]);
+    world.kept.advance(20);
+    assert_eq!(heard(&mut peer, 1).await, [(3, 13)]);
     assert_eq!(world.lane.in_flight(), 0);
 }
 

@@ -7,7 +7,11 @@ use super::series::{Family, Kind, Labels, Value};
 use crate::{
     broker::{core::Core, stats, topics},
     model::QueueOffset,
-    protocol::body::ConsumeType,
+    protocol::{
+        body::ConsumeType,
+        code::{request, response},
+    },
+    remoting::latency::Outcome,
 };
 
 const DEAD_LETTERS: &str = "%DLQ%";
@@ -40,6 +44,7 @@ pub fn families(core: &Core, outside: Outside) -> Vec<Family> {
     all.extend(incoming(core));
     all.extend(outgoing(core));
     all.extend(clients(core));
+    all.push(requests(core));
     all.extend(lag(core));
     all
 }
@@ -192,6 +197,29 @@ fn outgoing(core: &Core) -> Vec<Family> {
         bytes.add(labels, size);
     }
     vec![messages, bytes]
+}
+
+/// How long requests took. RocketMQ names codes as its constants are named.
+fn requests(core: &Core) -> Family {
+    let mut took = Family::new("rocketmq_rpc_latency", Kind::Histogram, "Milliseconds from a request to its answer");
+    let named = |name: Option<&str>, code: i32| name.map_or_else(|| code.to_string(), str::to_owned);
+    for (asked, spread) in core.latencies.all() {
+        let result = match asked.outcome {
+            Outcome::Answered => "success",
+            Outcome::Oneway => "oneway",
+            Outcome::BrokeOff => "process_request_failed",
+            Outcome::Unwritten => "write_channel_failed",
+        };
+        let labels = vec![
+            ("protocol_type", "remoting".to_owned()),
+            ("request_code", named(request::name(asked.code), asked.code)),
+            ("response_code", named(response::name(asked.response), asked.response)),
+            truth("is_long_polling", asked.was_held),
+            ("result", result.to_owned()),
+        ];
+        took.add(labels, spread);
+    }
+    took
 }
 
 fn clients(core: &Core) -> Vec<Family> {

@@ -10,6 +10,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::model::spread::Spread;
+
 /// Label and value.
 pub type Labels = Vec<(&'static str, String)>;
 
@@ -30,6 +32,12 @@ pub enum Value {
         counts: Vec<u64>,
         sum: f64,
     },
+}
+
+impl From<Spread> for Value {
+    fn from(spread: Spread) -> Self {
+        Value::Spread { bounds: spread.bounds(), counts: spread.counts().to_vec(), sum: spread.sum() }
+    }
 }
 
 impl From<u64> for Value {

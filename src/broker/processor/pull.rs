@@ -16,7 +16,10 @@ use crate::{
         command::Response,
         header::{PullMessage, pull_flag},
     },
-    remoting::{Answer, Processor, Request},
+    remoting::{
+        Answer, Processor, Request,
+        latency::{Asked, Outcome},
+    },
     store::{Get, GetStatus, Got},
 };
 
@@ -68,6 +71,8 @@ impl Pull {
             channel: asked.channel.clone(),
             opaque: asked.command.opaque,
             serialization: asked.command.serialization,
+            code: asked.command.code,
+            received: asked.received,
             group: header.consumer_group.to_owned(),
             topic: header.topic.to_owned(),
             queue_id,
@@ -112,6 +117,9 @@ impl Pull {
                 Err(refused) => refused.into_response(),
             },
         };
+        let outcome = if held.channel.is_open() { Outcome::Answered } else { Outcome::Unwritten };
+        let was = Asked { code: held.code, response: response.code, was_held: true, outcome };
+        self.0.latencies.record(was, self.0.env.clock.monotonic().saturating_sub(held.received));
         held.channel.respond(held.opaque, held.serialization, response);
     }
 

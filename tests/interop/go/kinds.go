@@ -473,13 +473,21 @@ func requestReply(s *stage) error {
 	return nil
 }
 
+// trace reads what a producer and a consumer with trace on leave: one line each that names the message they sent and got.
 func trace(s *stage) error {
-	p, err := s.producer(producer.WithTrace(&primitive.TraceConfig{GroupName: s.group("t"), Access: primitive.Local, Resolver: s.resolver()}))
+	settings := func(group string) *primitive.TraceConfig {
+		return &primitive.TraceConfig{GroupName: s.group(group), Access: primitive.Local, Resolver: s.resolver()}
+	}
+	p, err := s.producer(producer.WithTrace(settings("t")))
 	if err != nil {
 		return err
 	}
 	result, err := p.SendSync(context.Background(), primitive.NewMessage(s.topic, []byte("traced")).WithTag("tag"))
 	if err != nil {
+		return err
+	}
+	traced := &inbox{}
+	if _, err := s.consumer(s.group("s"), s.topic, all, traced, consumer.WithTrace(settings("u"))); err != nil {
 		return err
 	}
 	const traces = "RMQ_SYS_TRACE_TOPIC"
@@ -490,12 +498,19 @@ func trace(s *stage) error {
 	if _, err := s.consumer(s.group("c"), traces, all, in); err != nil {
 		return err
 	}
+	missing := map[string]bool{"Pub": true, "SubBefore": true, "SubAfter": true}
 	for end := time.Now().Add(45 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		for _, message := range in.snapshot() {
-			if strings.Contains(string(message.Body), result.MsgID) && strings.Contains(string(message.Body), s.topic) {
-				return nil
+			for _, line := range strings.Split(string(message.Body), "\x02") {
+				kind := strings.SplitN(line, "\x01", 2)[0]
+				if strings.Contains(line, result.MsgID) && (kind != "Pub" || strings.Contains(line, s.topic)) {
+					delete(missing, kind)
+				}
 			}
 		}
+		if len(missing) == 0 {
+			return nil
+		}
 	}
-	return fmt.Errorf("none of %d trace messages names %s", len(in.snapshot()), result.MsgID)
+	return fmt.Errorf("no %v among %d trace messages names %s", missing, len(in.snapshot()), result.MsgID)
 }
