@@ -50,8 +50,9 @@ impl Life<'_> {
         if let Some(boot) = *deleted_by {
             // What was never answered may still come, if the broker put it off.
             sent.retain(|_, acknowledged| !*acknowledged);
-            self.is_certain =
-                boot == self.boot || lock(&self.run.model).attempts.values().all(|a| a.topic != self.topic);
+            // If it comes between the deletion and the removal of the queues, it keeps them, and all that is in them.
+            self.is_certain = sent.is_empty()
+                && (boot == self.boot || lock(&self.run.model).attempts.values().all(|a| a.topic != self.topic));
         }
         let what: Vec<_> = (0..dice.within(1, 5)).map(|_| (Kind::Plain, dice.within(0, 200) as usize)).collect();
         *deleted_by = None;
