@@ -17,9 +17,16 @@ impl Spread {
         Spread { bounds, counts: [0; BOUNDS_MAX + 1], sum: 0.0 }
     }
 
+    /// As it was counted elsewhere, one more class than bounds.
+    pub fn of(bounds: &'static [f64], counts: &[u64], sum: f64) -> Spread {
+        assert_eq!(counts.len(), bounds.len() + 1, "{bounds:?}");
+        let mut spread = Spread { sum, ..Spread::new(bounds) };
+        spread.counts[..counts.len()].copy_from_slice(counts);
+        spread
+    }
+
     pub fn add(&mut self, value: f64) {
-        let class = self.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.bounds.len());
-        self.counts[class] += 1;
+        self.counts[class(self.bounds, value)] += 1;
         self.sum += value;
     }
 
@@ -41,6 +48,11 @@ impl Spread {
     pub fn sum(&self) -> f64 {
         self.sum
     }
+}
+
+/// The class of a value: that of the first bound which is not below it.
+pub fn class(bounds: &[f64], value: f64) -> usize {
+    bounds.iter().position(|bound| value <= *bound).unwrap_or(bounds.len())
 }
 
 #[cfg(test)]

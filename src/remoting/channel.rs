@@ -303,7 +303,7 @@ impl Later {
         let answer = answer.await;
         self.finished = true;
         if let Some(response) = answer {
-            self.respond(response, if self.channel.is_open() { Outcome::Answered } else { Outcome::Unwritten });
+            self.respond(response, Outcome::on(&self.channel));
         }
     }
 

@@ -477,8 +477,7 @@ impl State {
 
     fn answer_with(&mut self, request: &Request<'_>, response: Response, outcome: Outcome) {
         let command = &request.command;
-        let outcome = if command.is_oneway() { Outcome::Oneway } else { outcome };
-        let asked = Asked { code: command.code, response: response.code, was_held: false, outcome };
+        let asked = Asked::of(request, response.code, outcome);
         self.common.router.latencies.record(asked, self.common.clock.monotonic().saturating_sub(request.received));
         if !command.is_oneway() {
             self.output.push_response(response, command.opaque, command.serialization);
@@ -490,8 +489,7 @@ impl State {
         let command = &request.command;
         self.appended = true;
         if command.is_oneway() {
-            let asked =
-                Asked { code: command.code, response: response.code, was_held: false, outcome: Outcome::Oneway };
+            let asked = Asked::of(request, response.code, Outcome::Oneway);
             return router.latencies.record(asked, self.now.saturating_sub(request.received));
         }
         kept::enter(lane);

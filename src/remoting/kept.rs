@@ -10,13 +10,13 @@ use std::{
 
 use super::{
     Lane, Request, Router,
-    latency::{Asked, Outcome, Taken},
+    latency::{self, Asked, Outcome},
     output,
     output::Output,
     scratch,
 };
 use crate::{
-    model::watermark::Waiter,
+    model::{spread::Spread, watermark::Waiter},
     protocol::{
         code::response,
         command::{Command, Response, decode},
@@ -70,7 +70,7 @@ impl KeptAnswers {
         self.queue.front().map(|answer| answer.deadline)
     }
 
-    /// The answer to `command`. Its lane's count has been raised by the caller.
+    /// The answer to `request`. Its lane's count has been raised by the caller.
     pub(super) fn push(&mut self, request: &Request<'_>, position: u64, deadline: Duration, response: &Response) {
         let command = &request.command;
         if self.queue.capacity() == 0 {
@@ -192,13 +192,13 @@ struct Run<'a> {
     now: Duration,
     asked: Asked,
     count: u32,
-    taken: Taken,
+    taken: Spread,
 }
 
 impl<'a> Run<'a> {
     fn new(router: &'a Router, now: Duration, outcome: Outcome) -> Run<'a> {
         let asked = Asked { code: 0, response: 0, was_held: false, outcome };
-        Run { router, now, asked, count: 0, taken: Taken::default() }
+        Run { router, now, asked, count: 0, taken: latency::none() }
     }
 
     fn add(&mut self, answer: &Waiting, response: i32) {
@@ -207,7 +207,7 @@ impl<'a> Run<'a> {
             (self.asked.code, self.asked.response) = (answer.code, response);
         }
         self.count += 1;
-        self.taken.add(self.now.saturating_sub(answer.received));
+        latency::add(&mut self.taken, self.now.saturating_sub(answer.received));
     }
 
     fn finish(&mut self) {
@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
         let route = self.router.find(self.asked.code);
         let (_, lane) = route.expect("the router that dispatched the request does not change");
         leave(lane, std::mem::take(&mut self.count));
-        self.router.latencies.record_all(self.asked, &std::mem::take(&mut self.taken));
+        self.router.latencies.record_all(self.asked, &std::mem::replace(&mut self.taken, latency::none()));
     }
 }
 

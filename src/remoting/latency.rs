@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
+use super::{Channel, Request};
 use crate::model::spread::Spread;
 
 /// Milliseconds. (Source: RemotingMetricsManager of Apache RocketMQ 5.4.0.)
@@ -30,50 +31,55 @@ pub struct Asked {
     pub outcome: Outcome,
 }
 
+impl Asked {
+    /// A request answered in the order of its coming, or by a task of its own.
+    pub(super) fn of(request: &Request<'_>, response: i32, outcome: Outcome) -> Asked {
+        let outcome = if request.command.is_oneway() { Outcome::Oneway } else { outcome };
+        Asked { code: request.command.code, response, was_held: false, outcome }
+    }
+}
+
+impl Outcome {
+    /// Of what is answered through the channel now.
+    pub fn on(channel: &Channel) -> Outcome {
+        if channel.is_open() { Outcome::Answered } else { Outcome::Unwritten }
+    }
+}
+
 /// One table for all ports of a process.
 #[derive(Debug, Default)]
 pub struct Latencies(Mutex<BTreeMap<Asked, Spread>>);
 
 impl Latencies {
     pub fn record(&self, asked: Asked, took: Duration) {
-        let mut taken = Taken::default();
-        taken.add(took);
-        self.record_all(asked, &taken);
+        let mut spread = none();
+        add(&mut spread, took);
+        self.record_all(asked, &spread);
     }
 
-    pub(super) fn record_all(&self, asked: Asked, taken: &Taken) {
+    pub(super) fn record_all(&self, asked: Asked, taken: &Spread) {
         let mut table = self.0.lock().expect("nothing panics while it is held");
         if let Some(known) = table.get_mut(&asked) {
-            known.merge(&taken.0);
+            known.merge(taken);
         } else if table.len() < ROWS_MAX {
-            table.insert(asked, taken.0);
+            table.insert(asked, *taken);
         }
     }
 
     /// In milliseconds.
     pub fn all(&self) -> Vec<(Asked, Spread)> {
-        self.0
-            .lock()
-            .expect("nothing panics while it is held")
-            .iter()
-            .map(|(asked, spread)| (*asked, *spread))
-            .collect()
+        let table = self.0.lock().expect("nothing panics while it is held");
+        table.iter().map(|(asked, spread)| (*asked, *spread)).collect()
     }
 }
 
-/// How long some requests took.
-pub(super) struct Taken(Spread);
-
-impl Default for Taken {
-    fn default() -> Self {
-        Taken(Spread::new(&BOUNDS_MS))
-    }
+/// How long no request took.
+pub(super) fn none() -> Spread {
+    Spread::new(&BOUNDS_MS)
 }
 
-impl Taken {
-    pub(super) fn add(&mut self, took: Duration) {
-        self.0.add(took.as_secs_f64() * 1e3);
-    }
+pub(super) fn add(spread: &mut Spread, took: Duration) {
+    spread.add(took.as_secs_f64() * 1e3);
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::series::{Family, Kind, Labels, Value};
 use crate::{
     broker::{core::Core, stats, topics},
-    model::QueueOffset,
+    model::{QueueOffset, spread::Spread},
     protocol::{
         body::ConsumeType,
         code::{request, response},
@@ -160,9 +160,7 @@ fn incoming(core: &Core) -> Vec<Family> {
             in_all += found.messages();
             messages.add(labels.clone(), found.messages());
             bytes.add(labels.clone(), found.bytes);
-            let spread =
-                Value::Spread { bounds: &stats::SIZES, counts: found.counts.to_vec(), sum: found.bytes as f64 };
-            sizes.add(labels, spread);
+            sizes.add(labels, Spread::of(&stats::SIZES, &found.counts, found.bytes as f64));
             if kind == stats::Kind::Transaction && !is_system {
                 commits.add(vec![("topic", topic.clone())], found.messages());
             }

@@ -26,17 +26,12 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     Whole(i64),
-    /// Counts by upper bound, the last one without.
-    Spread {
-        bounds: &'static [f64],
-        counts: Vec<u64>,
-        sum: f64,
-    },
+    Spread(Spread),
 }
 
 impl From<Spread> for Value {
     fn from(spread: Spread) -> Self {
-        Value::Spread { bounds: spread.bounds(), counts: spread.counts().to_vec(), sum: spread.sum() }
+        Value::Spread(spread)
     }
 }
 
@@ -139,10 +134,20 @@ impl Collector for Page {
                         sample.encode_counter::<NoLabelSet, _, u64>(&(*value as u64), None)?;
                     }
                     (_, Value::Whole(value)) => sample.encode_gauge(value)?,
-                    (_, Value::Spread { bounds, counts, sum }) => {
-                        let buckets: Vec<(f64, u64)> =
-                            bounds.iter().copied().chain([f64::INFINITY]).zip(counts.iter().copied()).collect();
-                        sample.encode_histogram::<NoLabelSet>(*sum, counts.iter().sum(), &buckets, None)?;
+                    (_, Value::Spread(spread)) => {
+                        let buckets: Vec<(f64, u64)> = spread
+                            .bounds()
+                            .iter()
+                            .copied()
+                            .chain([f64::INFINITY])
+                            .zip(spread.counts().iter().copied())
+                            .collect();
+                        sample.encode_histogram::<NoLabelSet>(
+                            spread.sum(),
+                            spread.counts().iter().sum(),
+                            &buckets,
+                            None,
+                        )?;
                     }
                 }
             }
@@ -177,7 +182,7 @@ mod tests {
         messages.add(vec![("topic", "a\"b".to_owned())], 3u64);
         messages.add(vec![("topic", "c".to_owned())], 4u64);
         let mut sizes = Family::new("rocketmq_message_size", Kind::Histogram, "Sizes");
-        sizes.add(vec![], Value::Spread { bounds: &[10.0, 20.0], counts: vec![1, 2, 3], sum: 99.0 });
+        sizes.add(vec![], Spread::of(&[10.0, 20.0], &[1, 2, 3], 99.0));
         let families =
             vec![messages, sizes, Family::one("up", "Up", 1u32), Family::new("none", Kind::Gauge, "Nothing")];
         let text = page(families, &[("cluster".to_owned(), "C".to_owned())], 1);

@@ -117,7 +117,7 @@ impl Pull {
                 Err(refused) => refused.into_response(),
             },
         };
-        let outcome = if held.channel.is_open() { Outcome::Answered } else { Outcome::Unwritten };
+        let outcome = Outcome::on(&held.channel);
         let was = Asked { code: held.code, response: response.code, was_held: true, outcome };
         self.0.latencies.record(was, self.0.env.clock.monotonic().saturating_sub(held.received));
         held.channel.respond(held.opaque, held.serialization, response);

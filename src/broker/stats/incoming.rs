@@ -13,7 +13,7 @@ use super::{
 use crate::{
     broker::topics::SCHEDULE_TOPIC,
     env::Clock,
-    model::{message::sys_flag, properties},
+    model::{message::sys_flag, properties, spread},
     store::Arrival,
 };
 
@@ -104,8 +104,7 @@ impl Incoming {
     pub(super) fn add(&self, arrival: &Arrival<'_>, room: &Room, clock: &dyn Clock) -> bool {
         self.flow.add(1, arrival.size.into());
         let of_kind = &self.kinds[Kind::of(arrival) as usize];
-        let class = SIZES.iter().position(|bound| f64::from(arrival.size) <= *bound).unwrap_or(SIZES.len());
-        of_kind.counts[class].fetch_add(1, Relaxed);
+        of_kind.counts[spread::class(&SIZES, arrival.size.into())].fetch_add(1, Relaxed);
         of_kind.bytes.fetch_add(arrival.size.into(), Relaxed);
         self.queues.with(
             arrival.queue_id,
