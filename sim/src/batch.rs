@@ -38,7 +38,7 @@ pub fn run_planted(plan: &Plan, print: bool, bug: Option<Bug>) -> Outcome {
     let seed = plan.seed;
     let (outcome, busy) = run::run_timed(seed, VIRTUAL_MAX, move || {
         // A run has its thread to itself, so nothing is switched off again.
-        if let Some(bug) = bug {
+        if let Some(bug) = bug.or(plan.change.map(Bug::Product)) {
             bug.plant();
         }
         async move {
@@ -178,8 +178,8 @@ pub fn run_all(
     std::mem::take(&mut lock(&sum))
 }
 
-/// The smallest plan found that fails in the same way.
-pub fn shrink(plan: &Plan, outcome: &Outcome) -> (Plan, Outcome) {
+/// The smallest plan found that fails in the same way, with the same bug planted.
+pub fn shrink(plan: &Plan, outcome: &Outcome, bug: Option<Bug>) -> (Plan, Outcome) {
     let invariant = outcome.violations[0].invariant;
     let (mut best, mut best_outcome) = (plan.clone(), outcome.clone());
     let mut tries = 0;
@@ -189,7 +189,7 @@ pub fn shrink(plan: &Plan, outcome: &Outcome) -> (Plan, Outcome) {
             if tries > SHRINK_TRIES_MAX {
                 break 'again;
             }
-            let outcome = run_plan(&candidate, false);
+            let outcome = run_planted(&candidate, false, bug);
             if outcome.violations.first().is_some_and(|violation| violation.invariant == invariant) {
                 (best, best_outcome) = (candidate, outcome);
                 continue 'again;

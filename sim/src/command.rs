@@ -7,7 +7,8 @@ use clap::Parser;
 use crate::{
     batch,
     plan::{Plan, Scene},
-    plants, suite,
+    plants::{self, Bug},
+    suite,
 };
 
 /// Runs the broker under seeds: virtual time, simulated disks and wires, crashes.
@@ -26,9 +27,10 @@ struct Arguments {
     /// Run the plan in this file.
     #[arg(long)]
     plan: Option<std::path::PathBuf>,
-    /// What is run: the message store alone, or broker, name server and clients.
-    #[arg(long, default_value = "store")]
-    scene: String,
+    /// What is run: the message store alone (`store`, the default), or broker, name server and clients (`broker`);
+    /// with a bug that shows only there, that one.
+    #[arg(long)]
+    scene: Option<String>,
     /// Print every event to stderr.
     #[arg(long)]
     trace: bool,
@@ -41,7 +43,8 @@ struct Arguments {
     /// Write the failing plan, shrunk, into this file.
     #[arg(long)]
     save: Option<std::path::PathBuf>,
-    /// Plant this bug, or `all` of them one after the other, and say which seed finds it.
+    /// Plant this bug, or `all` of them one after the other, and say which seed finds it; with `--seed` or `--plan`,
+    /// run that one with it.
     #[arg(long)]
     plant: Option<String>,
     /// Plant every bug again, but run only the seeds around those that `sim/plants.toml` remembers.
@@ -81,16 +84,19 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     if arguments.harmless {
         return Ok(plants::harmless(arguments.seeds, arguments.from, arguments.threads));
     }
-    if let Some(name) = &arguments.plant {
-        return match arguments.seed {
-            Some(seed) => plants::show(name, seed, arguments.trace),
-            None => plants::plant(name, arguments.threads),
-        };
+    if let Some(name) = &arguments.plant
+        && arguments.seed.is_none()
+        && arguments.plan.is_none()
+    {
+        return plants::plant(name, arguments.threads);
     }
-    let scene = match arguments.scene.as_str() {
-        "store" => Scene::Store,
-        "broker" => Scene::Broker,
-        other => return Err(format!("--scene {other}: store or broker")),
+    let bug = arguments.plant.as_deref().map(Bug::named).transpose()?;
+    let scene = match (arguments.scene.as_deref(), bug) {
+        (Some("store"), _) => Scene::Store,
+        (Some("broker"), _) => Scene::Broker,
+        (Some(other), _) => return Err(format!("--scene {other}: store or broker")),
+        (None, Some(bug)) => bug.scene(),
+        (None, None) => Scene::Store,
     };
     let one = match (&arguments.plan, arguments.seed) {
         (Some(path), _) => {
@@ -101,17 +107,17 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         (None, None) => None,
     };
     match one {
-        Some(plan) => run_one(arguments, &plan),
+        Some(plan) => run_one(arguments, &plan, bug),
         None => Ok(run_many(arguments, scene)),
     }
 }
 
-fn run_one(arguments: &Arguments, plan: &Plan) -> Result<bool, String> {
+fn run_one(arguments: &Arguments, plan: &Plan, bug: Option<Bug>) -> Result<bool, String> {
     if arguments.show {
         print!("{}", plan.print());
         return Ok(true);
     }
-    let outcome = batch::run_plan(plan, arguments.trace);
+    let outcome = batch::run_planted(plan, arguments.trace, bug);
     if outcome.violations.is_empty() {
         println!(
             "seed {}: no violation; {} ms, {} crashes, {} acknowledged, trace hash {:016x} after {} events",
@@ -119,7 +125,7 @@ fn run_one(arguments: &Arguments, plan: &Plan) -> Result<bool, String> {
         );
         return Ok(true);
     }
-    let shrunk = (!arguments.no_shrink && !arguments.trace).then(|| batch::shrink(plan, &outcome));
+    let shrunk = (!arguments.no_shrink && !arguments.trace).then(|| batch::shrink(plan, &outcome, bug));
     print!("{}", batch::report(plan, &outcome, shrunk.as_ref()));
     if let (Some(path), Some((small, _))) = (&arguments.save, &shrunk) {
         std::fs::write(path, small.print()).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -139,7 +145,7 @@ fn run_many(arguments: &Arguments, scene: Scene) -> bool {
         println!("seed {} fails: {}", plan.seed, outcome.violations[0]);
     }
     if let Some((plan, outcome)) = sum.failures.first() {
-        let shrunk = (!arguments.no_shrink).then(|| batch::shrink(plan, outcome));
+        let shrunk = (!arguments.no_shrink).then(|| batch::shrink(plan, outcome, None));
         print!("{}", batch::report(plan, outcome, shrunk.as_ref()));
         if let (Some(path), Some((small, _))) = (&arguments.save, &shrunk)
             && let Err(error) = std::fs::write(path, small.print())

@@ -6,6 +6,8 @@ use std::{
     fmt::{self, Write},
 };
 
+use keelmq::plant::Plant;
+
 use crate::dice::Dice;
 
 /// What is run.
@@ -46,6 +48,8 @@ pub struct Plan {
     pub seed: u64,
     pub scene: Scene,
     pub profile: String,
+    /// A change of the product that breaks no promise, but leads to states that are rare without it.
+    pub change: Option<Plant>,
     /// Chances, sizes and times by name; an absent one is its default.
     pub numbers: BTreeMap<String, u64>,
     pub clients: Vec<Client>,
@@ -84,6 +88,7 @@ impl Plan {
             seed,
             scene,
             profile: profile.to_owned(),
+            change: None,
             numbers: BTreeMap::new(),
             clients: Vec::new(),
             faults: Vec::new(),
@@ -283,6 +288,9 @@ impl Plan {
         let mut text = String::new();
         write!(text, "seed {}\nscene {}\nprofile {}\n", self.seed, self.scene, self.profile)
             .expect("a String takes everything");
+        if let Some(change) = self.change {
+            writeln!(text, "change {}", change.name()).expect("a String takes everything");
+        }
         for (name, value) in &self.numbers {
             writeln!(text, "set {name} {value}").expect("a String takes everything");
         }
@@ -303,6 +311,7 @@ impl Plan {
             seed: 0,
             scene: Scene::Store,
             profile: String::new(),
+            change: None,
             numbers: BTreeMap::new(),
             clients: Vec::new(),
             faults: Vec::new(),
@@ -329,6 +338,7 @@ impl Plan {
                 }
             }
             "profile" => self.profile = rest.to_owned(),
+            "change" => self.change = Some(*Plant::HARMLESS.iter().find(|change| change.name() == rest)?),
             "set" => {
                 let (name, value) = rest.split_once(' ')?;
                 self.numbers.insert(name.to_owned(), value.parse().ok()?);

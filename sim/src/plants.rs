@@ -44,6 +44,13 @@ impl Bug {
         }
     }
 
+    /// One of the bugs, or of the changes that break no promise.
+    pub fn named(name: &str) -> Result<Bug, String> {
+        let harmless = Plant::HARMLESS.iter().map(|change| Bug::Product(*change));
+        let mut every = Bug::all().into_iter().chain(harmless);
+        every.find(|bug| bug.name() == name).ok_or_else(|| format!("--plant {name}: no such bug"))
+    }
+
     /// Switches it on for this thread.
     pub fn plant(self) {
         match self {
@@ -53,7 +60,7 @@ impl Bug {
     }
 
     /// Where it can show.
-    fn scene(self) -> Scene {
+    pub fn scene(self) -> Scene {
         match self {
             Bug::World("WorldRenameBeforeContent", _) => Scene::Broker,
             Bug::Product(plant) if plant >= Plant::TopicNotAwaited => match plant {
@@ -147,20 +154,6 @@ pub fn plant(name: &str, threads: usize) -> Result<bool, String> {
         std::fs::write(memory_path(), memory).map_err(|error| error.to_string())?;
     }
     Ok(all_found)
-}
-
-/// Runs one seed with a bug and prints what it finds.
-pub fn show(name: &str, seed: u64, trace: bool) -> Result<bool, String> {
-    let bug =
-        Bug::all().into_iter().find(|bug| bug.name() == name).ok_or_else(|| format!("--plant {name}: no such bug"))?;
-    let plan = Plan::draw(seed, bug.scene());
-    let outcome = batch::run_planted(&plan, trace, Some(bug));
-    if outcome.violations.is_empty() {
-        println!("seed {seed} does not find {name}");
-        return Ok(true);
-    }
-    print!("{}", batch::report(&plan, &outcome, None));
-    Ok(false)
 }
 
 fn say(bug: Bug, found: Option<Find>) {

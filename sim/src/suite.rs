@@ -160,7 +160,7 @@ pub fn seeds(scene: Scene, from: u64, count: u64) {
     let sum = batch::run_all(plans, 2, 20, true, None);
     println!("{}", sum.print(started.elapsed()));
     if let Some((plan, outcome)) = sum.failures.first() {
-        let shrunk = batch::shrink(plan, outcome);
+        let shrunk = batch::shrink(plan, outcome, None);
         panic!("\n{}", batch::report(plan, outcome, Some(&shrunk)));
     }
     assert!(sum.unsteady.is_empty(), "runs of one seed differ: {:?}", sum.unsteady);

@@ -93,6 +93,16 @@ impl CheckpointFile {
         Ok(self.file.sync().await?)
     }
 
+    /// Makes what was read durable: after a kill it may be in the page cache alone, and a sync of it may have failed. Until
+    /// then the disk may still say that something is derived which the next step throws away.
+    pub async fn confirm(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        if checkpoint.known.is_some() {
+            return self.save(checkpoint).await;
+        }
+        self.file.write(0, &[&self.java])?;
+        Ok(self.file.sync().await?)
+    }
+
     /// Forgets, durably, what is derived: the next start makes it anew from the log's beginning, at `begin`. Whether the
     /// log is damaged is still known.
     pub async fn forget_derived(

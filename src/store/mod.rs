@@ -108,6 +108,9 @@ impl MessageStore {
         let clean = plant!(UncleanStopIgnored) || !storage.exists(&abort);
         mark_running(&**storage, &abort, env.host.pid).await?;
         let (mut checkpoint_file, mut checkpoint) = CheckpointFile::open(&**storage, &root.join("checkpoint")).await?;
+        if !clean && !plant!(KilledCheckpointTrusted) {
+            checkpoint_file.confirm(&checkpoint).await?;
+        }
         let (segments, dropped) = recovery::load_segments(&**storage, &config)?;
         check_size(&config, segments.size())?;
         let mut begin = recovery::begin(&segments, &checkpoint, clean)?;
@@ -172,11 +175,11 @@ impl MessageStore {
         // Everything up to the end was synced just now; queues and index only up to where they were.
         let derived = checkpoint.known.map_or(begin, |known| known.derived).min(end);
         let check_from = checkpoint.known.map_or(begin, |known| known.check_from).min(derived);
-        let is_ours = checkpoint.known.is_some();
-        checkpoint.known = Some(Known { flushed: end, derived, check_from });
-        // From here on a record is one of ours, and known to be text. After a kill what the file says may be in the page
-        // cache alone, and a sync of it may have failed.
-        if !is_ours || (!clean && !plant!(KilledCheckpointTrusted)) {
+        let known = Some(Known { flushed: end, derived, check_from });
+        let is_news = checkpoint.known != known;
+        checkpoint.known = known;
+        // From here on what stands below the end is no torn tail, and each record is one of ours and known to be text.
+        if is_news {
             checkpoint_file.save(&checkpoint).await?;
         }
         let upkeep = Upkeep {
