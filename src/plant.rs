@@ -135,6 +135,12 @@ plants! {
         FullForEver,
         /// ASYNC_FLUSH syncs only when enough has gathered.
         AsyncNeverThorough,
+        /// A failed write of the log is answered, and the log goes on.
+        FailedWriteForgotten,
+        /// A failed sync of the log is answered, and the log goes on.
+        FailedSyncForgotten,
+        /// Who waits for the disk is not told that it failed.
+        WaitersNotTold,
     }
     harmless {
         /// What was synced is synced once more.

@@ -47,7 +47,8 @@ async fn start(env: Env, folder: &Path, change: impl FnOnce(&mut Config)) -> Bro
 /// topics and positions would be gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_cannot_be_read_stops_the_start() {
-    for table in ["topics.json", "subscriptionGroup.json", "consumerOffset.json", "delayOffset.json"] {
+    let filters = "consumerFilter.json";
+    for table in ["topics.json", "subscriptionGroup.json", "consumerOffset.json", "delayOffset.json", filters] {
         let folder = tempfile::tempdir().unwrap();
         let settings = folder.path().join("config");
         std::fs::create_dir_all(&settings).unwrap();
@@ -231,6 +232,82 @@ async fn a_deaf_name_server_holds_nobody_up() {
     assert!(began.elapsed() < Duration::from_secs(8), "the stop took {:?}", began.elapsed());
     assert_eq!(names.route("One").await, None, "it has unregistered");
     names.end().await;
+}
+
+/// While a broker that stops tells its name servers, senders are told why they are refused and go elsewhere; they lost
+/// their connection instead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_it_stops_sends_are_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = deaf.local_addr().unwrap().to_string();
+    let broker = start(real(), folder.path(), |config| config.namesrv_addr = vec![address]).await;
+    let mut peer = Peer::connect(broker.address()).await;
+    assert_eq!(send(&mut peer, "Stops", b"1").await.code, 0);
+    let core = broker.core().clone();
+    let stopped = tokio::spawn(async move { broker.shutdown(Duration::from_secs(1)).await });
+    until("it stops", async || core.is_stopping()).await;
+    let refused = send(&mut peer, "Stops", b"2").await;
+    let said = "service not available now: the broker is shutting down";
+    assert_eq!((refused.code, refused.remark.as_str()), (14, said));
+    stopped.await.unwrap();
+}
+
+/// A host name was printed as the address that clients are told, and the start then failed on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_may_be_known_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = Names::start(&folder.path().join("names")).await;
+    let namesrv = vec![names.address.to_string()];
+    let broker = start(real(), &folder.path().join("store"), |config| {
+        config.set("brokerIP1", "localhost", keelmq::model::settings::Source::Set).unwrap();
+        config.namesrv_addr = namesrv;
+    })
+    .await;
+    let port = broker.address().port();
+    assert_eq!(broker.advertised(), format!("localhost:{port}"));
+    until("the route", async || names.route("TBW102").await.is_some()).await;
+    let route = names.route("TBW102").await.unwrap();
+    assert_eq!(route.broker_datas[0].broker_addrs[&0], format!("localhost:{port}"));
+    let mut peer = Peer::connect(broker.address()).await;
+    let sent = send(&mut peer, "Named", b"1").await;
+    assert_eq!(sent.fields["msgId"][..8], *"7F000001", "{sent:?}");
+    broker.shutdown(Duration::from_secs(1)).await;
+    names.end().await;
+
+    let mut config = Config::tiny();
+    config.store_path_root_dir = folder.path().join("other").display().to_string();
+    config.set("brokerIP1", "no-such-host.invalid", keelmq::model::settings::Source::Set).unwrap();
+    let Err(error) = broker::start(real(), config, None).await else { panic!("it starts without an address") };
+    let said = error.to_string();
+    assert!(said.starts_with("brokerIP1=no-such-host.invalid is not an address, and no address was found"), "{said}");
+}
+
+/// IPv6 on the wire: message ids of 56 digits, by which messages are found (33) and sent back (36).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ipv6_hosts_stand_in_message_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = start(real(), folder.path(), |config| {
+        config.bind_address = "::1".into();
+        config.set("brokerIP1", "::1", keelmq::model::settings::Source::Set).unwrap();
+    })
+    .await;
+    assert_eq!(broker.advertised(), format!("[::1]:{}", broker.address().port()));
+    let mut peer = Peer::connect(broker.address()).await;
+    let sent = send(&mut peer, "Six", b"six").await;
+    let id = sent.fields["msgId"].clone();
+    assert_eq!((id.len(), &id[..32]), (56, "00000000000000000000000000000001"), "{sent:?}");
+    let offset = u64::from_str_radix(&id[40..], 16).unwrap().to_string();
+    until("it is stored", async || broker.core().store.max_offset("Six", 0).0 == 1).await;
+    let found = ask(&mut peer, code::VIEW_MESSAGE_BY_ID, &[("offset", &offset)], b"").await;
+    assert_eq!(found.code, 0, "{found:?}");
+    // Born and store host are of 20 bytes each.
+    assert!(found.body.windows(3).any(|bytes| bytes == b"six") && found.body.len() >= 91 + 24 + 3, "{found:?}");
+    let back =
+        [("group", "G"), ("offset", &*offset), ("delayLevel", "-1"), ("originMsgId", &*id), ("originTopic", "Six")];
+    assert_eq!(ask(&mut peer, code::CONSUMER_SEND_MSG_BACK, &back, b"").await.code, 0);
+    until("it is a dead letter", async || broker.core().store.max_offset("%DLQ%G", 0).0 == 1).await;
+    broker.shutdown(Duration::from_secs(1)).await;
 }
 
 /// One line when it cannot be reached, one when it can be again, however often it is tried meanwhile; a tool may name

@@ -120,6 +120,12 @@ fn the_printed_settings_say_their_source_and_read_back_as_the_same() {
             "namesrv.bindAddress=0.0.0.0  # --listen",
         ],
     );
+    assert_eq!(check(&["-p", "--port", "0"], &[]), check(&["standalone", "-p", "--port", "0"], &[]));
+    fs::write(directory.path().join("namesrv.conf"), "listenPort=1235\n").unwrap();
+    check(
+        &["namesrv", "-p", "-c", "namesrv.conf"],
+        &["listenPort=1235  # namesrv.conf:1", "configStorePath=namesrv.conf  # -c"],
+    );
     check(
         &["namesrv", "-p", "--port", "1234", "--store", "d"],
         &["listenPort=1234  # --port", "kvConfigPath=d/kvConfig.json  # --store"],
@@ -231,6 +237,8 @@ fn it_starts_with_a_short_banner_and_ends_in_order_on_a_signal() {
         }
         let abort = directory.path().join("keelmq-data/abort");
         assert!(abort.exists());
+        let told = format!("clients are told 127.0.0.1:{broker}");
+        assert!(running.banner.iter().any(|line| line.contains(&told)), "{:#?}", running.banner);
         let recovered = running.banner.iter().find(|line| line.contains("recovered")).unwrap();
         assert!(recovered.contains("the store is new"), "round {round}: {recovered}");
         running.signal(signal);

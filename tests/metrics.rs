@@ -240,6 +240,62 @@ async fn the_page_says_how_long_requests_took() {
     scraped.broker.shutdown(Duration::from_secs(1)).await;
 }
 
+/// What tools make, done or refused, and how long transactions stay open.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_says_how_long_making_and_committing_took() {
+    let scraped = start(&[]).await;
+    let mut peer = Peer::connect(scraped.broker.address()).await;
+    let topic = |perm: &'static str| {
+        [
+            ("topic", "made"),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", "1"),
+            ("writeQueueNums", "1"),
+            ("perm", perm),
+            ("topicFilterType", "SINGLE_TAG"),
+        ]
+    };
+    assert_eq!(ask(&mut peer, code::UPDATE_AND_CREATE_TOPIC, &topic("6"), b"").await.code, 0);
+    assert_eq!(ask(&mut peer, code::UPDATE_AND_CREATE_TOPIC, &topic("64"), b"").await.code, 1);
+    let group = br#"{"groupName":"TOOLS_CONSUMER"}"#;
+    assert_eq!(ask(&mut peer, code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], group).await.code, 0);
+
+    // A half message born 70 s ago.
+    let born = (scraped.broker.core().now_ms() - 70_000).to_string();
+    let properties = "TRAN_MSG\u{1}true\u{2}UNIQ_KEY\u{1}u\u{2}PGROUP\u{1}group\u{2}";
+    let changed = [("a", "group"), ("f", "4"), ("g", &*born), ("i", properties)];
+    let fields = [&send_fields("made")[..], &changed].concat();
+    let sent = ask(&mut peer, code::SEND_MESSAGE_V2, &fields, b"half").await;
+    assert_eq!(sent.code, 0, "{sent:?}");
+    let half = sent.fields["msgId"].clone();
+    let offset = u64::from_str_radix(&half[half.len() - 16..], 16).unwrap().to_string();
+    let end = [
+        ("producerGroup", "group"),
+        ("tranStateTableOffset", &*sent.fields["queueOffset"]),
+        ("commitLogOffset", &offset),
+        ("commitOrRollback", "8"),
+        ("msgId", "u"),
+    ];
+    assert_eq!(ask(&mut peer, code::END_TRANSACTION, &end, b"").await.code, 0);
+
+    let (_, page) = get(scraped.address, "/metrics").await;
+    let made = |what: &str, status: &str, is_system: bool| {
+        let name = format!("rocketmq_{what}_create_execution_time_count");
+        let (status, system) = (format!("invocation_status=\"{status}\""), format!("is_system=\"{is_system}\""));
+        value(&page, &name, &[&status, &system])
+    };
+    assert_eq!(made("topic", "success", false), Some(1.0), "{page}");
+    assert_eq!(made("topic", "failure", false), Some(1.0), "{page}");
+    assert_eq!(made("consumer_group", "success", true), Some(1.0), "{page}");
+    assert_eq!(made("consumer_group", "failure", true), None, "{page}");
+    let within = |bound: &str| {
+        let bound = format!("le=\"{bound}\"");
+        value(&page, "rocketmq_finish_message_latency_bucket", &[r#"topic="made""#, &bound])
+    };
+    assert_eq!((within("60"), within("600")), (Some(0.0), Some(1.0)), "{page}");
+    scraped.broker.shutdown(Duration::from_secs(1)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_does_not_stop_the_broker() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -72,7 +72,10 @@ impl Bug {
                 | Plant::IndexChainBroken
                 | Plant::KilledCheckpointTrusted
                 | Plant::FullForEver
-                | Plant::AsyncNeverThorough => Scene::Store,
+                | Plant::AsyncNeverThorough
+                | Plant::FailedWriteForgotten
+                | Plant::FailedSyncForgotten
+                | Plant::WaitersNotTold => Scene::Store,
                 _ => Scene::Broker,
             },
             _ => Scene::Store,

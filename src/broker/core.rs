@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -58,6 +61,7 @@ pub struct Core {
     pub registration: Arc<Registration>,
     /// Lines about what tools make, which may be thousands.
     tools_said: RateLimited,
+    is_stopping: AtomicBool,
     lanes: Mutex<Vec<Arc<Lane>>>,
     changing: Mutex<()>,
     changes: Arc<Mutex<Changes>>,
@@ -105,6 +109,7 @@ impl Core {
             latencies: Arc::default(),
             registration,
             tools_said: RateLimited::new(TOOLS_SAID_MAX, TOOLS_SAID_WINDOW),
+            is_stopping: AtomicBool::new(false),
             lanes: Mutex::default(),
             changing: Mutex::default(),
             changes: Arc::default(),
@@ -181,6 +186,15 @@ impl Core {
     /// The lanes of all ports.
     pub fn lanes(&self) -> Vec<Arc<Lane>> {
         self.lanes.lock().expect("nothing panics while it is held").clone()
+    }
+
+    /// The broker is about to stop: sends are refused, all else goes on.
+    pub fn refuse_sends(&self) {
+        self.is_stopping.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
     }
 
     pub fn watch_lanes(&self, lanes: impl IntoIterator<Item = Arc<Lane>>) {

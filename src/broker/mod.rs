@@ -66,9 +66,10 @@ pub enum StartError {
     #[error(transparent)]
     Bind(#[from] CannotListen),
     #[error(
-        "brokerIP1={0} is not an address, but a name will not do: it stands in every message id. Give the address, with --advertise or brokerIP1"
+        "brokerIP1={name} is not an address, and no address was found for that name: {error}. Every message id says the \
+         address; give it with --advertise or brokerIP1"
     )]
-    Advertised(String),
+    Advertised { name: String, error: io::Error },
     #[error("bindAddress={0} is not an address")]
     BindAddress(String),
     #[error(transparent)]
@@ -110,10 +111,13 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
     let address = main.local_address();
     // Answers during recovery, too.
     let metrics = Metrics::start(&env, &config).await;
-    let advertised_ip: IpAddr =
-        config.broker_ip1.parse().map_err(|_| StartError::Advertised(config.broker_ip1.clone()))?;
     let advertised_port = if config.advertised_port == 0 { address.port() } else { config.advertised_port };
-    let store_host = SocketAddr::new(advertised_ip, advertised_port);
+    let store_host = SocketAddr::new(address_of(&env, &config.broker_ip1).await?, advertised_port);
+    // Clients are told a name as a name: what it stands for may change.
+    let advertised = match config.broker_ip1.parse::<IpAddr>() {
+        Ok(_) => store_host.to_string(),
+        Err(_) => format!("{}:{advertised_port}", config.broker_ip1),
+    };
 
     let store = MessageStore::open(&env, config.store(&env.host)).await?;
     let config_directory = Path::new(&config.store_path_root_dir).join("config");
@@ -145,12 +149,8 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
     let client_config = ClientConfig { connect_ms, ..ClientConfig::default() };
     let client = Client::new(env.clock.clone(), env.spawner.clone(), env.network.clone(), client_config);
     let ha_port = if config.ha_listen_port == 0 { address.port().saturating_add(1) } else { config.ha_listen_port };
-    let registration = Registration::new(
-        Arc::new(client),
-        env.clock.clone(),
-        store_host.to_string(),
-        format!("{}:{ha_port}", config.broker_ip2),
-    );
+    let registration =
+        Registration::new(Arc::new(client), env.clock.clone(), advertised, format!("{}:{ha_port}", config.broker_ip2));
     let server_config = config.server();
     let transactions =
         check_back::restore(&store, &offsets, config.transactions_pending_max).map_err(StartError::HalfMessages)?;
@@ -211,6 +211,17 @@ pub async fn start(env: Env, mut config: Config, own_name_server: Option<String>
     })
 }
 
+/// The address that a host stands for: itself, or what its name is looked up to, IPv4 first, which every client can
+/// read in a message id.
+async fn address_of(env: &Env, host: &str) -> Result<IpAddr, StartError> {
+    if let Ok(address) = host.parse() {
+        return Ok(address);
+    }
+    let found = env.network.resolve(host).await;
+    let found = found.map_err(|error| StartError::Advertised { name: host.to_owned(), error })?;
+    Ok(found.iter().copied().find(IpAddr::is_ipv4).unwrap_or(found[0]))
+}
+
 impl Broker {
     pub fn core(&self) -> &Arc<Core> {
         &self.core
@@ -227,8 +238,8 @@ impl Broker {
     }
 
     /// What clients are told.
-    pub fn advertised(&self) -> SocketAddr {
-        self.core.store_host
+    pub fn advertised(&self) -> &str {
+        self.core.registration.advertised()
     }
 
     pub fn recovered(&self) -> &Recovered {
@@ -249,7 +260,8 @@ impl Broker {
         let tasks = {
             let running = self.running.lock().expect("nothing panics while it is held");
             let others = running.registration.iter().chain(&running.writer);
-            running.timers.iter().chain(others).cloned().collect()
+            let accepting = [&self.main, &self.fast].into_iter().filter_map(Server::accepting);
+            running.timers.iter().chain(others).cloned().chain(accepting).collect()
         };
         let mine = first_panic(tasks);
         let stores = self.core.store.died();
@@ -265,6 +277,8 @@ impl Broker {
         if let Some(metrics) = &self.metrics {
             metrics.stopping();
         }
+        // While name servers are told, clients go elsewhere by themselves.
+        self.core.refuse_sends();
         self.announcing.stop();
         if let Some(registration) = registration {
             say_panic(registration.finished().await);

@@ -65,6 +65,11 @@ impl Registration {
         })
     }
 
+    /// Under which address name servers and clients know this broker.
+    pub fn advertised(&self) -> &str {
+        &self.advertised
+    }
+
     /// Asks for a registration soon. Returns the round to wait for.
     pub fn request(&self) -> u64 {
         let round = self.rounds.fetch_add(1, Ordering::SeqCst) + 1;

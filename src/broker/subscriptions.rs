@@ -38,6 +38,11 @@ pub struct Subscriptions {
     file: ConfigFile,
 }
 
+/// A group of RocketMQ's own.
+pub fn is_system(group: &str) -> bool {
+    group.starts_with("CID_RMQ_SYS_") || group.starts_with("TOOLS_CONSUMER")
+}
+
 impl Subscriptions {
     pub fn load(storage: &dyn Storage, writer: &ConfigWriter, path: &Path) -> Result<Self, Unreadable> {
         let loaded = config_file::load(storage, path, |text| SubscriptionGroupTable::decode_file(text.as_bytes()))?;

@@ -226,6 +226,13 @@ impl Loaded {
                 }
             }
         }
+        if self.part == Part::Namesrv
+            && self.namesrv.config_store_path.is_empty()
+            && let Some((path, _)) = &self.file
+        {
+            let path = path.display().to_string();
+            self.namesrv.set("configStorePath", &path, Source::Flag("-c")).expect("a path is an allowed value");
+        }
         self.broker.resolve(&env.host);
         self.namesrv.resolve(&env.host);
         match self.part {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     broker::{self, Broker},
-    env::Env,
+    env::{Env, spawner::first_panic},
     namesrv::{self, NameServer, NamesrvConfig},
     remoting::{CannotListen, Server},
 };
@@ -81,7 +81,10 @@ async fn serve(env: &Env, loaded: Loaded, began: Duration) -> Result<i32, StartE
     };
     let names_died = async {
         match &running.namesrv {
-            Some(namesrv) => namesrv.names.died().await,
+            Some(Names { names, server, .. }) => {
+                let accepting = first_panic(server.accepting().into_iter().collect());
+                tokio::select! { biased; panicked = names.died() => panicked, panicked = accepting => panicked }
+            }
             None => std::future::pending().await,
         }
     };

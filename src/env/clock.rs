@@ -16,6 +16,11 @@ pub trait Clock: Send + Sync {
 
     /// Seconds to add to UTC for local time at `wall_ms` (index file names and `deleteWhen` are local in RocketMQ).
     fn utc_offset_s(&self, wall_ms: i64) -> i32;
+
+    /// The local time at `wall_ms`, as milliseconds since a midnight that began 1970 here.
+    fn local_ms(&self, wall_ms: i64) -> i64 {
+        wall_ms + i64::from(self.utc_offset_s(wall_ms)) * 1_000
+    }
 }
 
 /// The wait was longer than it may be.

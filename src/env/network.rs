@@ -1,6 +1,9 @@
 //! Byte streams between addresses. A stream may be split anywhere, delayed, reset or cut; it never reorders.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -13,6 +16,9 @@ pub trait Network: Send + Sync {
 
     /// `address` is `host:port`; host may be a name, an IPv4 or a bracketed IPv6 address.
     fn connect(&self, address: &str) -> BoxFuture<'_, io::Result<Box<dyn Stream>>>;
+
+    /// The addresses of a host name, the preferred one first; never none.
+    fn resolve(&self, host: &str) -> BoxFuture<'_, io::Result<Vec<IpAddr>>>;
 }
 
 /// An address that is ours but does not answer yet.

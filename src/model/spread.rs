@@ -45,6 +45,10 @@ impl Spread {
         &self.counts[..=self.bounds.len()]
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.counts.iter().all(|count| *count == 0)
+    }
+
     pub fn sum(&self) -> f64 {
         self.sum
     }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -44,6 +44,18 @@ impl Network for Tcp {
             let stream = TcpStream::connect(&address).await.map_err(|error| named(error, "cannot reach", &address))?;
             let stream: Box<dyn Stream> = Box::new(Connected::new(stream)?);
             Ok(stream)
+        })
+    }
+
+    fn resolve(&self, host: &str) -> BoxFuture<'_, io::Result<Vec<IpAddr>>> {
+        let host = host.to_owned();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((host.as_str(), 0)).await;
+            let found: Vec<IpAddr> = found?.map(|address| address.ip()).collect();
+            match found.is_empty() {
+                true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
+                false => Ok(found),
+            }
         })
     }
 }

@@ -419,7 +419,13 @@ impl State {
         if command.is_response() {
             let (code, opaque) = (command.code, command.opaque);
             if !channel.on_answer(command) {
-                tracing::debug!(peer = %channel.peer(), code, opaque, "an answer for which nobody waits is dropped");
+                let peer = channel.peer();
+                match self.common.limits.said.permit(self.now) {
+                    Some(left_out) => {
+                        tracing::info!(%peer, code, opaque, left_out, "an answer for which nobody waits is dropped");
+                    }
+                    None => tracing::debug!(%peer, code, opaque, "an answer for which nobody waits is dropped"),
+                }
             }
         } else {
             self.on_request(router, Request { command, channel, received });

@@ -133,6 +133,11 @@ impl Server {
         Server { common, registry, stop, accepting: Mutex::new(Some(accepting)) }
     }
 
+    /// Accepts connections, until `shutdown`.
+    pub fn accepting(&self) -> Option<Task> {
+        self.accepting.lock().expect("nothing panics while it is held").clone()
+    }
+
     /// Connections of this port.
     pub fn connections(&self) -> usize {
         self.registry.lock().channels.len()

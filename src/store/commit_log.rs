@@ -312,7 +312,9 @@ impl CommitLog {
             if let Err(error) = run.segment.file.write(run.at - run.segment.base, &[&run.bytes]) {
                 drop(write);
                 let reason = format!("a write to {} failed: {error}", run.segment.path.display());
-                self.fail(&reason);
+                if !plant!(FailedWriteForgotten) {
+                    self.fail(&reason);
+                }
                 return Err(AppendError::Closed { reason: reason.into() });
             }
             let run_end = run.at + run.bytes.len() as u64;
@@ -364,7 +366,9 @@ impl CommitLog {
                 if plant!(SyncErrorSwallowed) || (plant!(FailedSyncRetried) && segment.file.sync().await.is_ok()) {
                     continue;
                 }
-                self.fail(&error.to_string());
+                if !plant!(FailedSyncForgotten) {
+                    self.fail(&error.to_string());
+                }
                 return Err(error);
             }
         }
@@ -393,7 +397,9 @@ impl CommitLog {
         let reason = format!("the store is read-only: {reason}");
         self.close(&reason);
         self.committed.fail(&reason);
-        self.flushed.fail(&reason);
+        if !plant!(WaitersNotTold) {
+            self.flushed.fail(&reason);
+        }
     }
 
     /// Refuses appends as long as there is a reason, which is said of the disk.

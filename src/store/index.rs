@@ -258,8 +258,7 @@ impl Index {
         if let Some(full) = state.open.last_mut() {
             full.write_entries()?;
         }
-        let now = self.clock.wall_ms();
-        let local = now + i64::from(self.clock.utc_offset_s(now)) * 1_000;
+        let local = self.clock.local_ms(self.clock.wall_ms());
         let last = state.open.last().map(|file| &file.name).or(state.sealed.keys().next_back());
         let name = last.map_or_else(|| name_of(local), |last| name_after(last, local));
         let file = IndexFile::create(&*self.storage, &self.directory, name, self.shape)?;

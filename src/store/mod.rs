@@ -95,15 +95,16 @@ impl MessageStore {
     pub async fn open(env: &Env, config: StoreConfig) -> Result<Arc<Self>, OpenError> {
         check(&config)?;
         let storage = &env.storage;
-        foreign::check(&**storage, &config.root)?;
         let root = config.root.as_path();
-        let queue_root = root.join("consumequeue");
-        let had_queues = storage.exists(&queue_root);
-        for directory in [root, &config.commit_log, &queue_root, &root.join("index")] {
-            make_directory(&**storage, directory).await?;
-        }
+        make_directory(&**storage, root).await?;
         // Before anything is read or changed.
         let lock = storage.lock(&root.join("lock"), &format!("lock {}", env.host.pid))?;
+        foreign::check(&**storage, root)?;
+        let queue_root = root.join("consumequeue");
+        let had_queues = storage.exists(&queue_root);
+        for directory in [&config.commit_log, &queue_root, &root.join("index")] {
+            make_directory(&**storage, directory).await?;
+        }
         let abort = root.join("abort");
         let clean = plant!(UncleanStopIgnored) || !storage.exists(&abort);
         mark_running(&**storage, &abort, env.host.pid).await?;

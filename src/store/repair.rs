@@ -87,8 +87,7 @@ pub async fn set_aside(
 
 /// A new directory beside the log: a rename does not leave its file system.
 async fn directory(storage: &dyn Storage, clock: &dyn Clock, place: &Place) -> Result<PathBuf, RepairError> {
-    let now = clock.wall_ms();
-    let local = now + i64::from(clock.utc_offset_s(now)) * 1_000;
+    let local = clock.local_ms(clock.wall_ms());
     let date = chrono::DateTime::from_timestamp_millis(local).unwrap_or_default().format("%Y%m%d-%H%M%S");
     let parent = place.commit_log.parent().unwrap_or(&place.root);
     let mut aside = parent.join(format!("set-aside-{date}"));

@@ -289,7 +289,7 @@ impl Retainer {
             queues: self.storage.space(&self.queue_root)?,
         };
         let now_ms = self.clock.wall_ms();
-        let local_ms = now_ms + i64::from(self.clock.utc_offset_s(now_ms)) * 1_000;
+        let local_ms = self.clock.local_ms(now_ms);
         let hour = local_ms.div_euclid(3_600_000).rem_euclid(24) as u32;
         let ended = self.ended()?;
         let (round, pause_ms) = {

@@ -3,7 +3,7 @@
 use keelmq::{protocol::command::Serialization, remoting::ServerConfig};
 use tokio::io::AsyncWriteExt;
 
-use crate::world::{ECHO, LONG, PANIC, World, binary, flagged, request};
+use crate::world::{ECHO, LONG, PANIC, Said, World, binary, flagged, request};
 
 #[tokio::test]
 async fn one_byte_per_write() {
@@ -138,8 +138,21 @@ async fn the_largest_frame_is_served() {
 
 #[tokio::test]
 async fn tls_is_not_served_yet() {
-    let world = World::start(ServerConfig::default()).await;
+    let (world, said) = (World::start(ServerConfig::default()).await, Said::listen());
     let mut peer = world.connect().await;
     peer.send(&[0x16, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]).await;
     assert_eq!(peer.hear().await, None);
+    said.until(&format!("connection of {} closed: ", peer.stream.local_addr().unwrap())).await;
+    said.until("TLS").await;
+}
+
+/// It was said where nobody looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_waits_for_is_said_and_dropped() {
+    let (world, said) = (World::start(ServerConfig::default()).await, Said::listen());
+    let mut peer = world.connect().await;
+    peer.respond(4_711, 0).await;
+    said.until("opaque=4711").await;
+    peer.send(&request(ECHO, 1, &[], b"still there")).await;
+    assert_eq!(peer.answer().await.body, b"still there");
 }

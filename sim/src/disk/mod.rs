@@ -12,6 +12,7 @@ use std::{
     io,
     ops::Range,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::{dice::Dice, trace::Trace};
@@ -64,6 +65,8 @@ pub struct Disk {
     pub quota: u64,
     /// How many operations failed because a fault said so.
     pub injected: u64,
+    /// Since when a write or a sync of the log has failed under the present process.
+    pub log_failed: Option<Duration>,
     /// Lie: the last write, the epoch in which it was made, and how many writes of a later one it waits for.
     stale: Option<(u64, u32, Inode, u64, Vec<u8>)>,
     dice: Dice,
@@ -94,6 +97,7 @@ impl Disk {
             lies: Lies::planted(),
             quota: u64::MAX / 2,
             injected: 0,
+            log_failed: None,
             stale: None,
             dice,
             trace,
@@ -488,6 +492,7 @@ impl Disk {
     /// The process is gone, the page cache stays. Handles and locks of the process are void.
     pub fn process_death(&mut self) {
         self.epoch += 1;
+        self.log_failed = None;
         self.locked.clear();
         self.collect();
     }
@@ -496,6 +501,7 @@ impl Disk {
     /// sync covered vanish or stay.
     pub fn power_loss(&mut self) {
         self.epoch += 1;
+        self.log_failed = None;
         self.locked.clear();
         if self.names.unsynced() > 0 {
             self.trace.sometimes("disk: power cut with unsynced names");

@@ -90,6 +90,18 @@ impl Boot {
     }
 }
 
+impl SimFile {
+    /// What the log must not go on after. A segment in which nothing was written yet is dropped and made anew.
+    fn note_failure(&self, is_write: bool) {
+        if self.path.parent().is_some_and(|directory| directory.ends_with("commitlog"))
+            && let Ok(mut disk) = self.boot.disk()
+            && (is_write || disk.file(self.inode).written_end > 0)
+        {
+            disk.log_failed.get_or_insert(self.boot.clock.time.now());
+        }
+    }
+}
+
 fn failed(path: &Path) -> impl Fn(io::Error) -> SyncFailed {
     let path = path.display().to_string();
     move |error| SyncFailed { path: path.clone(), reason: error.to_string() }
@@ -274,6 +286,9 @@ impl File for SimFile {
     fn write(&self, at: u64, parts: &[&[u8]]) -> io::Result<()> {
         let now_ms = self.boot.clock.wall_ms();
         let outcome = self.writable()?.write(self.inode, at, parts, now_ms);
+        if outcome.is_err() {
+            self.note_failure(true);
+        }
         self.boot.event_of(if outcome.is_ok() { "write" } else { "write failed" }, self.name, at, checksum(parts));
         outcome
     }
@@ -299,7 +314,13 @@ impl File for SimFile {
     }
 
     fn sync(&self) -> BoxFuture<'_, Result<(), SyncFailed>> {
-        Box::pin(async move { self.boot.sync_file(self.inode, self.name).await.map_err(failed(&self.path)) })
+        Box::pin(async move {
+            let outcome = self.boot.sync_file(self.inode, self.name).await;
+            if outcome.is_err() {
+                self.note_failure(false);
+            }
+            outcome.map_err(failed(&self.path))
+        })
     }
 }
 

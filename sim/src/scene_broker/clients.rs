@@ -269,6 +269,10 @@ pub(super) fn acknowledged(run: &Run, boot: u64, id: u64, answer: &Answer, at: u
     if run.broker.boots() == boot && run.broker.is_alive() && model.promise != Promise::Memory {
         let (path, at) = scene::log_file(run.plan.get("segment_bytes", 64 << 10), offset);
         let disk = lock(&run.broker.disk);
+        if let Some(failed) = disk.log_failed.filter(|failed| *failed < model.attempts[&id].sent.at) {
+            let text = format!("message {id} is acknowledged, sent after the disk had failed the log at {failed:?}");
+            model.violation(NOT_DURABLE, text);
+        }
         let bytes = disk.peek(&path).unwrap_or_default();
         match log_image::parse(bytes.get(at as usize..).unwrap_or_default()) {
             Ok(record)

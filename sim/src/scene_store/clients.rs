@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// How often it is looked whether a waiter should have been told of a failure.
+const TOLD_WITHIN: Duration = Duration::from_millis(100);
+
 fn attempt(run: &Run, topic: &str, queue_id: u32, len: usize, boot: u64) -> u64 {
     let mut model = lock(&run.model);
     let id = model.attempt(topic, queue_id, len, Some(boot));
@@ -31,6 +34,7 @@ pub(super) async fn put_group(
                         Place { offset: appended.offset.0, end: appended.end.0, queue_offset: appended.queue_offset.0 };
                     lock(&run.model).placed(id, place);
                     placed.push((id, place));
+                    not_after_a_failure(run, id);
                     break;
                 }
                 Err(AppendError::SegmentFull) => {
@@ -85,6 +89,7 @@ async fn put_batch(
                 for (id, place) in &placed {
                     lock(&run.model).placed(*id, *place);
                 }
+                not_after_a_failure(run, ids[0]);
                 store.turn_end();
                 return acknowledge(run, store, placed).await;
             }
@@ -99,10 +104,41 @@ async fn put_batch(
     }
 }
 
+/// A log that a disk has failed takes nothing any more.
+fn not_after_a_failure(run: &Run, id: u64) {
+    let failed = lock(&run.machine.disk).log_failed;
+    if let Some(failed) = failed.filter(|failed| *failed < run.machine.clock.time.now()) {
+        let text = format!("message {id} is taken, though the disk has failed the log at {} ms", failed.as_millis());
+        lock(&run.model).violation(NOT_DURABLE, text);
+    }
+}
+
+/// Waits for the promise. Once the disk has failed the log, whoever waits is told.
+async fn promised(run: &Run, store: &MessageStore, place: Place) -> bool {
+    let reached = store.promise().reached(place.end);
+    tokio::pin!(reached);
+    let mut ticks_failed = 0;
+    loop {
+        let tick = run.machine.clock.time.sleep(TOLD_WITHIN);
+        tokio::select! {
+            biased;
+            outcome = &mut reached => return outcome.is_ok(),
+            () = tick => {}
+        }
+        // After a pause of the process everything is due at once.
+        ticks_failed += u32::from(lock(&run.machine.disk).log_failed.is_some());
+        if ticks_failed > 2 {
+            let text = format!("who waits for {place:?} is not told that the disk has failed the log");
+            lock(&run.model).violation(NOT_DURABLE, text);
+            return false;
+        }
+    }
+}
+
 /// Waits for the promise and checks that the disk has kept it.
 async fn acknowledge(run: &Arc<Run>, store: &MessageStore, placed: Vec<(u64, Place)>) -> bool {
     for (id, place) in placed {
-        if store.promise().reached(place.end).await.is_err() {
+        if !promised(run, store, place).await {
             run.trace.sometimes("store: a waiter was told of a failure");
             return false;
         }

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 
 use super::series::{Family, Kind, Labels, Value};
 use crate::{
-    broker::{core::Core, stats, topics},
+    broker::{
+        core::Core,
+        stats::{self, Made},
+        subscriptions, topics,
+    },
     model::{QueueOffset, spread::Spread},
     protocol::{
         body::ConsumeType,
@@ -45,6 +49,7 @@ pub fn families(core: &Core, outside: Outside) -> Vec<Family> {
     all.extend(outgoing(core));
     all.extend(clients(core));
     all.push(requests(core));
+    all.extend(made(core));
     all.extend(lag(core));
     all
 }
@@ -140,10 +145,6 @@ fn truth(label: &'static str, value: bool) -> (&'static str, String) {
     (label, value.to_string())
 }
 
-fn is_system_group(group: &str) -> bool {
-    group.starts_with("CID_RMQ_SYS_") || group.starts_with("TOOLS_CONSUMER")
-}
-
 fn incoming(core: &Core) -> Vec<Family> {
     let mut messages = Family::new("rocketmq_messages_in", Kind::Counter, "Messages that came into a topic");
     let mut bytes = Family::new("rocketmq_throughput_in", Kind::Counter, "Bytes of their records");
@@ -151,7 +152,9 @@ fn incoming(core: &Core) -> Vec<Family> {
     let mut dead = Family::new("rocketmq_send_to_dlq_messages", Kind::Counter, "Messages given up by a group");
     let mut commits = Family::new("rocketmq_commit_messages", Kind::Counter, "Committed transactional messages");
     let mut rollbacks = Family::new("rocketmq_rollback_messages", Kind::Counter, "Half messages rolled back");
-    for stats::CameIn { topic, kinds, rolled_back } in core.stats.incoming() {
+    let mut finished =
+        Family::new("rocketmq_finish_message_latency", Kind::Histogram, "Seconds from a half message to its commit");
+    for stats::CameIn { topic, kinds, rolled_back, finished: took } in core.stats.incoming() {
         let is_system = topics::is_system(&topic);
         let mut in_all = 0;
         for (kind, found) in kinds {
@@ -169,15 +172,18 @@ fn incoming(core: &Core) -> Vec<Family> {
             let group = group.to_owned();
             dead.add(vec![("consumer_group", group), ("topic", topic.clone()), truth("is_system", false)], in_all);
         }
+        if !took.is_empty() {
+            finished.add(vec![("topic", topic.clone())], took);
+        }
         if rolled_back > 0 {
             rollbacks.add(vec![("topic", topic)], rolled_back);
         }
     }
-    vec![messages, bytes, sizes, dead, commits, rollbacks]
+    vec![messages, bytes, sizes, dead, commits, rollbacks, finished]
 }
 
 fn of_group(topic: &str, group: &str) -> Labels {
-    let is_system = topics::is_system(topic) || is_system_group(group);
+    let is_system = topics::is_system(topic) || subscriptions::is_system(group);
     vec![
         ("consumer_group", group.to_owned()),
         ("topic", topic.to_owned()),
@@ -220,6 +226,22 @@ fn requests(core: &Core) -> Family {
     took
 }
 
+/// How long it took to make what tools asked for.
+fn made(core: &Core) -> [Family; 2] {
+    let family = |name, help| Family::new(name, Kind::Histogram, help);
+    let mut topics = family("rocketmq_topic_create_execution_time", "Milliseconds to make or change a topic");
+    let mut groups = family("rocketmq_consumer_group_create_execution_time", "Milliseconds to make or change a group");
+    for (making, took) in core.stats.all_made() {
+        let status = if making.is_done { "success" } else { "failure" };
+        let labels = vec![("invocation_status", status.to_owned()), truth("is_system", making.is_system)];
+        match making.what {
+            Made::Topic => topics.add(labels, took),
+            Made::Group => groups.add(labels, took),
+        }
+    }
+    [topics, groups]
+}
+
 fn clients(core: &Core) -> Vec<Family> {
     let about = |language: &str, version: i32| -> Labels {
         vec![
@@ -250,7 +272,7 @@ fn clients(core: &Core) -> Vec<Family> {
             labels.extend([
                 ("consumer_group", name.clone()),
                 ("consume_mode", mode.to_owned()),
-                truth("is_system", is_system_group(&name)),
+                truth("is_system", subscriptions::is_system(&name)),
             ]);
             *consumers.entry(labels).or_default() += 1;
         }

@@ -22,7 +22,7 @@ use crate::{
     remoting::{Answer, Processor, Request},
 };
 
-use super::{Refused, answer, check_kept_name, not_supported};
+use super::{Refused, answer, check_kept_name, not_supported, send::UNIT_SUBSCRIPTION};
 
 pub struct ClientManage(pub Arc<Core>);
 
@@ -102,7 +102,8 @@ impl ClientManage {
         if let Some(group) = &group {
             let retry = format!("{RETRY_PREFIX}{}", data.group_name);
             if group.retry_queue_nums > 0 && core.topics.find(&retry).is_none() {
-                let topic = TopicConfig::new(retry, group.retry_queue_nums, perm::READ | perm::WRITE);
+                let mut topic = TopicConfig::new(retry, group.retry_queue_nums, perm::READ | perm::WRITE);
+                topic.topic_sys_flag = if data.unit_mode { UNIT_SUBSCRIPTION } else { 0 };
                 let (topic, _) = core.topics.put(topic, core.now_ms(), config.topics_max).map_err(Refused::system)?;
                 created = Some(topic);
             }

@@ -147,10 +147,12 @@ fn attempt(core: &Core, bytes: &Bytes, decision: Decision) -> Result<Attempt, Re
     match decide(core, &half, claim, decision, &mut is_delivered) {
         Ok(end) => {
             table.finish(root);
-            if decision == Decision::RollBack
-                && let Some((topic, _)) = half::destination(&half)
-            {
-                core.stats.rolled_back(topic);
+            if let Some((topic, _)) = half::destination(&half) {
+                let took_ms = core.now_ms().saturating_sub(half.message.born_timestamp).max(0);
+                match decision {
+                    Decision::Commit => core.stats.committed(topic, Duration::from_millis(took_ms as u64)),
+                    Decision::RollBack => core.stats.rolled_back(topic),
+                }
             }
             Ok(Attempt::Decided(end.0))
         }

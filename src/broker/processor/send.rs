@@ -456,10 +456,16 @@ impl OwnedItem {
     }
 }
 
-/// startAcceptSendRequestTimeStamp.
+/// Not before startAcceptSendRequestTimeStamp, and not while it stops.
 pub(super) fn check_accepts(core: &Core, config: &Config) -> Result<(), Refused> {
+    if core.is_stopping() {
+        let remark = "service not available now: the broker is shutting down";
+        return Err(Refused::new(response::SERVICE_NOT_AVAILABLE, remark));
+    }
     let until = config.start_accept_send_request_timestamp_ms;
     if until > 0 && core.now_ms() < until {
+        let local = chrono::DateTime::from_timestamp_millis(core.env.clock.local_ms(until)).unwrap_or_default();
+        let until = local.format("%Y-%m-%d %H:%M:%S,%3f");
         return Err(Refused::system(format!("broker unable to service, until {until}")));
     }
     Ok(())

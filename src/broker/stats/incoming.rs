@@ -2,7 +2,10 @@
 //! 5's metrics.)
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -13,12 +16,20 @@ use super::{
 use crate::{
     broker::topics::SCHEDULE_TOPIC,
     env::Clock,
-    model::{message::sys_flag, properties, spread},
+    model::{
+        message::sys_flag,
+        properties,
+        spread::{self, Spread},
+    },
     store::Arrival,
 };
 
 /// Upper bounds in bytes of the classes of sizes; one more class is above all of them.
 pub const SIZES: [f64; 6] = [1_024.0, 4_096.0, 524_288.0, 1_048_576.0, 2_097_152.0, 4_194_304.0];
+
+/// Upper bounds in seconds of the classes of how long transactions took. (Source: TransactionMetricsManager of Apache
+/// RocketMQ 5.4.0.)
+const FINISHED_S: [f64; 6] = [5.0, 60.0, 600.0, 3_600.0, 43_200.0, 86_400.0];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -69,12 +80,14 @@ impl Sizes {
 }
 
 /// What came into a topic since the start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CameIn {
     pub topic: String,
     /// Of the kinds that ever came.
     pub kinds: Vec<(Kind, Sizes)>,
     pub rolled_back: u64,
+    /// Seconds from a half message to its commit.
+    pub finished: Spread,
 }
 
 pub(super) struct Incoming {
@@ -82,6 +95,7 @@ pub(super) struct Incoming {
     pub(super) queues: ByQueue<Flow>,
     kinds: [OfKind; Kind::ALL.len()],
     rolled_back: AtomicU64,
+    finished: Mutex<Spread>,
 }
 
 #[derive(Default)]
@@ -97,6 +111,7 @@ impl Incoming {
             queues: ByQueue::default(),
             kinds: Default::default(),
             rolled_back: AtomicU64::new(0),
+            finished: Mutex::new(Spread::new(&FINISHED_S)),
         }
     }
 
@@ -118,6 +133,11 @@ impl Incoming {
         self.rolled_back.fetch_add(1, Relaxed);
     }
 
+    /// A transaction was committed so long after its half message was born.
+    pub(super) fn commit(&self, after: Duration) {
+        self.finished.lock().expect("nothing panics while it is held").add(after.as_secs() as f64);
+    }
+
     pub(super) fn came_in(&self, topic: &str) -> CameIn {
         let kinds = Kind::ALL.into_iter().zip(&self.kinds).map(|(kind, of_kind)| {
             let counts = of_kind.counts.each_ref().map(|count| count.load(Relaxed));
@@ -127,6 +147,7 @@ impl Incoming {
             topic: topic.to_owned(),
             kinds: kinds.filter(|(_, sizes)| sizes.messages() > 0).collect(),
             rolled_back: self.rolled_back.load(Relaxed),
+            finished: *self.finished.lock().expect("nothing panics while it is held"),
         }
     }
 }

@@ -29,7 +29,7 @@ pub use self::{
 use super::core::Core;
 use crate::{
     env::Clock,
-    model::rate_limited::RateLimited,
+    model::{rate_limited::RateLimited, spread::Spread},
     protocol::body::BrokerStatsData,
     store::{Arrival, slow::Slow, stop::Stopping},
 };
@@ -59,6 +59,25 @@ const CLASS_NAMES: [&str; 13] = [
     "10s~",
 ];
 
+/// Upper bounds in milliseconds of the classes of how long it took to make a topic or a group. (Source:
+/// BrokerMetricsManager of Apache RocketMQ 5.4.0.)
+const MADE_MS: [f64; 5] = [10.0, 100.0, 1_000.0, 3_000.0, 5_000.0];
+
+/// What a tool asked to be made or changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Made {
+    Topic,
+    Group,
+}
+
+/// How that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Making {
+    pub what: Made,
+    pub is_system: bool,
+    pub is_done: bool,
+}
+
 pub struct Stats {
     clock: Arc<dyn Clock>,
     keys_max: usize,
@@ -82,6 +101,8 @@ pub struct Stats {
     last_topic: Mutex<Option<(String, Arc<Incoming>)>>,
     /// For figures of queues.
     room: Room,
+    /// In milliseconds.
+    made: Mutex<BTreeMap<Making, Spread>>,
 }
 
 #[derive(Clone, Copy)]
@@ -148,11 +169,12 @@ impl Stats {
             missed: AtomicU64::new(0),
             get_ms_max: AtomicI64::new(0),
             rates: Mutex::default(),
-            days: Mutex::new(Days { day: local_ms(&*clock).div_euclid(DAY_MS), ..Days::default() }),
+            days: Mutex::new(Days { day: clock.local_ms(clock.wall_ms()).div_euclid(DAY_MS), ..Days::default() }),
             topics: RwLock::default(),
             groups: RwLock::default(),
             last_topic: Mutex::default(),
             room: Room::new(if by_queue { keys_max } else { 0 }),
+            made: Mutex::default(),
             clock,
         };
         stats.put.begin(stats.clock.monotonic());
@@ -219,6 +241,25 @@ impl Stats {
     pub fn rolled_back(&self, topic: &str) {
         if let Some(incoming) = self.of_topic(topic) {
             incoming.roll_back();
+        }
+    }
+
+    /// A topic or a group was made or changed, or was not, in this time.
+    pub fn made(&self, making: Making, took: Duration) {
+        let mut made = self.made.lock().expect("nothing panics while it is held");
+        made.entry(making).or_insert_with(|| Spread::new(&MADE_MS)).add(took.as_millis() as f64);
+    }
+
+    /// How long that took, in milliseconds.
+    pub fn all_made(&self) -> Vec<(Making, Spread)> {
+        let made = self.made.lock().expect("nothing panics while it is held");
+        made.iter().map(|(making, took)| (*making, *took)).collect()
+    }
+
+    /// A half message of the topic was committed so long after it was born.
+    pub fn committed(&self, topic: &str, after: Duration) {
+        if let Some(incoming) = self.of_topic(topic) {
+            incoming.commit(after);
         }
     }
 
@@ -431,7 +472,7 @@ impl Stats {
     /// Notes what was counted when the local day ended.
     fn roll_day(&self) {
         let mut days = self.days.lock().expect("nothing panics while it is held");
-        let day = local_ms(&*self.clock).div_euclid(DAY_MS);
+        let day = self.clock.local_ms(self.clock.wall_ms()).div_euclid(DAY_MS);
         if day != days.day {
             days.day = day;
             days.put = [days.put[1], self.put.messages.value()];
@@ -446,7 +487,7 @@ pub async fn run(core: Arc<Core>, mut stopping: Stopping) {
     let (mut number, mut next) = (0, stats.clock.monotonic() + TICK);
     loop {
         let now = stats.clock.monotonic();
-        let to_midnight = DAY_MS - local_ms(&*stats.clock).rem_euclid(DAY_MS);
+        let to_midnight = DAY_MS - stats.clock.local_ms(stats.clock.wall_ms()).rem_euclid(DAY_MS);
         let wait = next.saturating_sub(now).min(Duration::from_millis(to_midnight as u64));
         let sleep = stats.clock.sleep(wait);
         tokio::select! { biased; () = stopping.stopped() => return, () = sleep => {} }
@@ -457,11 +498,6 @@ pub async fn run(core: Arc<Core>, mut stopping: Stopping) {
             stats.tick(number);
         }
     }
-}
-
-fn local_ms(clock: &dyn Clock) -> i64 {
-    let now_ms = clock.wall_ms();
-    now_ms + i64::from(clock.utc_offset_s(now_ms)) * 1_000
 }
 
 /// The upper bound of the class in which the quantile lies; the last class has none but its lower one.

@@ -97,6 +97,28 @@ def clients():
     yield Row("42: no body", 42, {})
     yield Row("42: empty object", 42, {}, b"{}")
 
+    held = [queue(number=7)]
+    yield Row("41: c1 before it leaves", 41, {}, lock("c1", "HLeft", held))
+    yield Row("35: c1 leaves", 35, {"clientID": "c1", "consumerGroup": "HLeft"})
+    yield Row("41: who has left holds its queue until it expires", 41, {}, lock("c2", "HLeft", held))
+    yield Row("200: a group with three retry queues", 200, {}, json.dumps({"groupName": "HUnit", "retryQueueNums": 3}).encode())
+    yield Row("34: in unit mode", 34, {}, heartbeat("unit", [consumer("HUnit", unitMode=True)]), to="broker-unit")
+    yield Row("105: its retry topic", 105, {"topic": "%RETRY%HUnit"}, to="namesrv")
+    yield Row("200: a group whose members are told nothing", 200, {}, json.dumps({"groupName": "HQuiet", "notifyConsumerIdsChangedEnable": False}).encode())
+    for client, to in (("q1", "broker-quiet"), ("q2", "broker-quiet2")):
+        yield Row(f"34: {client} of it", 34, {}, heartbeat(client, [consumer("HQuiet")]), to=to, kept=True)
+    yield Row("40: those on this connection hear nothing", listen=0.5)
+
+    yield Row("25: SQL92 is switched off", 25, {}, b"enablePropertyFilter=false\n")
+    yield Row("46: SQL, switched off", 46, {}, json.dumps({"clientId": "c", "group": "HG", "subscriptionData": subscription(kind="SQL92", expression="a > 1")}).encode())
+    yield pull("pull by SQL, switched off", expressionType="SQL92", subscription="a > 1")
+    yield one("SQL, switched off", consumerGroup="HSql2", subVersion="7", expressionType="SQL92")
+    yield Row("25: and on again", 25, {}, b"enablePropertyFilter=true\n")
+    yield Row("25: no sends before 2100", 25, {}, b"startAcceptSendRequestTimeStamp=4102444800123\n")
+    yield Row("310: too early", 310, v2())
+    yield Row("25: sends at all times", 25, {}, b"startAcceptSendRequestTimeStamp=0\n")
+    yield Row("310: not too early", 310, v2())
+
     yield Row("34: a client that listens", 34, {}, heartbeat("listener", producers=("Listeners",)))
     yield Row("40: what it has heard so far", listen=0.5)
     for code, fields in ((324, v1(topic="DefaultCluster_REPLY_TOPIC", properties=REPLY)), (325, v2(b="DefaultCluster_REPLY_TOPIC", i=REPLY))):

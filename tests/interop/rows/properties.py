@@ -25,7 +25,14 @@ def properties():
               why="a zero byte is how a sector missing from a record is seen", ours={"code": 13})
     for length in (32766, 32767, 32768, 40000):
         yield Row(f"properties of {length} bytes", 310, v2(b="Props2", i="a\x01" + "v" * (length - 2)), b"long")
-    yield Row("properties that become too long", 310, v2(b="Props2", i=props(("a", "v" * 32740), end=True)), b"long")
+    # CLUSTER, REAL_TOPIC, REAL_QID are added before the limit counts, and it counts bytes.
+    for length in (32700, 32720, 32740, 32750, 32760):
+        long = ("a", "v" * length)
+        yield Row(f"properties that grow to {length} and more", 310, v2(b="Props2", i=props(long)), b"long")
+        yield Row(f"properties that grow to {length} and more by a delay", 310, v2(b="Props2", i=props(("DELAY", "1"), long)), b"long")
+        yield Row(f"properties that grow to {length} and more by a transaction", 310, v2(b="Props2", f="4", i=props(("TRAN_MSG", "true"), ("PGROUP", "P"), long)), b"long")
+    for letters in (10900, 10920):
+        yield Row(f"properties of {letters} letters of three bytes", 310, v2(b="Props2", i=props(("a", "\u4e2d" * letters))), b"long")
     for value in ("x", "", "1.5", "99999999999"):
         yield Row(f"properties: DELAY {value!r}", 310, v2(b="Props3", i=props(("DELAY", value))), b"late")
     yield Row("properties: DELAY 18", 310, v2(b="Props3", i=props(("DELAY", "18"))), b"late")

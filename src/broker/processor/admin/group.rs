@@ -2,6 +2,7 @@
 //! 343, 345).
 
 use crate::{
+    broker::{stats::Made, subscriptions::is_system},
     protocol::{
         body::{Body, GroupList, SubscriptionGroupConfig, SubscriptionGroupList, SubscriptionOfGroup, TopicList},
         code::response,
@@ -24,6 +25,11 @@ impl Admin {
     }
 
     fn put_groups(&self, wanted: Vec<SubscriptionGroupConfig>) -> Result<Answer, Refused> {
+        let is_system = wanted.iter().any(|group| is_system(&group.group_name));
+        self.timed(Made::Group, is_system, self.try_put_groups(wanted))
+    }
+
+    fn try_put_groups(&self, wanted: Vec<SubscriptionGroupConfig>) -> Result<Answer, Refused> {
         let core = &self.0;
         for group in wanted {
             core.say_tool(|| format!("made or changed group {}", group.group_name));
@@ -83,7 +89,7 @@ impl Admin {
     pub(super) fn topics_of_group(&self, asked: &Request<'_>) -> Result<Response, Refused> {
         let header = Group::decode(&asked.command.fields)?;
         let topic_list = self.0.offsets.topics_of(header.group).into_iter().collect();
-        Ok(success(&TopicList { broker_addr: Some(self.0.store_host.to_string()), topic_list }))
+        Ok(success(&TopicList { broker_addr: Some(self.0.registration.advertised().to_owned()), topic_list }))
     }
 
     pub(super) fn subscription(&self, asked: &Request<'_>) -> Result<Response, Refused> {

@@ -40,7 +40,10 @@ impl Admin {
 
     pub(super) fn broker_consume_stats(&self, asked: &Request<'_>) -> Result<Response, Refused> {
         let header = GetBrokerConsumeStats::decode(&asked.command.fields)?;
-        let mut list = ConsumeStatsList { broker_addr: self.0.store_host.to_string(), ..ConsumeStatsList::default() };
+        let mut list = ConsumeStatsList {
+            broker_addr: self.0.registration.advertised().to_owned(),
+            ..ConsumeStatsList::default()
+        };
         for group in self.0.groups.snapshot().subscription_group_table.into_keys() {
             let mut of_group = Vec::new();
             for topic in self.0.offsets.topics_of(&group) {

@@ -16,7 +16,10 @@ pub(crate) use runtime::earliest_stored;
 use std::{io, sync::Arc};
 
 use crate::{
-    broker::core::Core,
+    broker::{
+        core::Core,
+        stats::{Made, Making},
+    },
     protocol::{
         body::{Body, MessageQueue},
         code::{self, request, response},
@@ -80,6 +83,27 @@ impl Admin {
             code => return Err(unserved(code)),
         };
         Ok(Answer::Now(response))
+    }
+
+    /// Notes how long it takes to make `what`, however that ends.
+    fn timed(&self, what: Made, is_system: bool, made: Result<Answer, Refused>) -> Result<Answer, Refused> {
+        let core = self.0.clone();
+        let began = core.env.clock.monotonic();
+        let note = move |is_done: bool| {
+            let took = core.env.clock.monotonic() - began;
+            core.stats.made(Making { what, is_system, is_done }, took);
+        };
+        match made {
+            Ok(Answer::Later(answered)) => Ok(Answer::Later(Box::pin(async move {
+                let response = answered.await;
+                note(response.as_ref().is_some_and(|response| response.code == response::SUCCESS));
+                response
+            }))),
+            other => {
+                note(other.is_ok());
+                other
+            }
+        }
     }
 
     fn queue_of(&self, topic: &str, queue_id: i32) -> MessageQueue {

@@ -6,6 +6,7 @@ use crate::{
     broker::{
         core::Core,
         registration::NEW_TOPIC_WAIT,
+        stats::Made,
         topics::{self, Topic},
     },
     protocol::{
@@ -50,6 +51,11 @@ impl Admin {
 
     /// All of them or, if one is not allowed, none. Answered when they survive a power cut and name servers were told.
     fn put_topics(&self, wanted: Vec<TopicConfig>) -> Result<Answer, Refused> {
+        let is_system = wanted.iter().any(|config| self.is_system(&config.topic_name));
+        self.timed(Made::Topic, is_system, self.try_put_topics(wanted))
+    }
+
+    fn try_put_topics(&self, wanted: Vec<TopicConfig>) -> Result<Answer, Refused> {
         let core = &self.0;
         for config in &wanted {
             self.check_topic(config)?;
