@@ -97,10 +97,6 @@ def clients():
     yield Row("42: no body", 42, {})
     yield Row("42: empty object", 42, {}, b"{}")
 
-    held = [queue(number=7)]
-    yield Row("41: c1 before it leaves", 41, {}, lock("c1", "HLeft", held))
-    yield Row("35: c1 leaves", 35, {"clientID": "c1", "consumerGroup": "HLeft"})
-    yield Row("41: who has left holds its queue until it expires", 41, {}, lock("c2", "HLeft", held))
     yield Row("200: a group with three retry queues", 200, {}, json.dumps({"groupName": "HUnit", "retryQueueNums": 3}).encode())
     yield Row("34: in unit mode", 34, {}, heartbeat("unit", [consumer("HUnit", unitMode=True)]), to="broker-unit")
     yield Row("105: its retry topic", 105, {"topic": "%RETRY%HUnit"}, to="namesrv")
@@ -138,3 +134,7 @@ def clients():
     yield Row("35: without fields", 35, None)
     yield Row("35: first client", 35, {"clientID": "c1", "consumerGroup": "HG", "producerGroup": "HP"})
     yield Row("38: none left", 38, {"consumerGroup": "HG"})
+    held = [queue(number=7)]
+    yield Row("41: c1 before it leaves", 41, {}, lock("c1", "HG", held))
+    yield Row("35: c1 leaves", 35, {"clientID": "c1", "consumerGroup": "HG"})
+    yield Row("41: who has left holds its queue until it expires", 41, {}, lock("c2", "HG", held))
