@@ -1,17 +1,25 @@
-//! Arbitrary headers and bodies to every code of a live broker: nothing panics, each request is answered once, and what
-//! they made of the store is no obstacle to the next start.
+//! Arbitrary headers and bodies to every code of a live broker and of a name server: nothing panics, each request is
+//! answered once, and what they made of the store and of the tables is no obstacle to the next start.
 
 #![no_main]
 
-use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use keelmq::{
     broker,
+    env::Env,
+    namesrv::{NameServer, NamesrvConfig},
     protocol::{
         code::request,
         command::{self, Call, Response, Serialization},
         frame,
     },
+    remoting::Server,
 };
 use keelmq_fuzz::{World, image, input::Input, wire::Pipe};
 use libfuzzer_sys::fuzz_target;
@@ -171,7 +179,7 @@ const VALUES: [&str; 48] = [
     "CHECK_IMMUNITY_TIME_IN_SECONDS\u{1}5\u{2}TRAN_MSG\u{1}true\u{2}PGROUP\u{1}P\u{2}",
 ];
 
-const BODIES: [&[u8]; 12] = [
+const BODIES: [&[u8]; 14] = [
     b"",
     b"hello",
     br#"{"clientID":"C@1","consumerDataSet":[{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"G","messageModel":"CLUSTERING","subscriptionDataSet":[{"classFilterMode":false,"codeSet":[120],"expressionType":"TAG","subString":"x","subVersion":1,"tagsSet":["x"],"topic":"A"}],"unitMode":false}],"producerDataSet":[{"groupName":"P"}]}"#,
@@ -184,10 +192,24 @@ const BODIES: [&[u8]; 12] = [
     b"\0\0\0\x1b\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05hello\0\0",
     br#"{"groupConfigList":[{"groupName":"H"}]}"#,
     br#"{"consumerTable":{},"messageQueueTable":{}}"#,
+    br#"{"filterServerList":[],"topicConfigSerializeWrapper":{"dataVersion":{"counter":1,"timestamp":1},"topicConfigTable":{"A":{"perm":6,"readQueueNums":1,"topicName":"A","topicSysFlag":3,"writeQueueNums":1}}}}"#,
+    b"orderMessageEnable=true\nenableTopicList=false",
 ];
 
 static CODES: LazyLock<Vec<i32>> =
     LazyLock::new(|| (0..=200_200).filter(|code| keelmq::protocol::code::request::name(*code).is_some()).collect());
+
+/// A name server beside the broker, which does not know it.
+async fn name_server(env: &Env) -> (Arc<NameServer>, Server, SocketAddr) {
+    let config = NamesrvConfig::tiny();
+    let bound = env.network.bind(([127, 0, 0, 1], 9_876).into()).await.expect("the port is free");
+    let (address, server_config) = (bound.local_address(), config.server());
+    let names = NameServer::start(env, config).expect("what was asked of the name server keeps it from starting");
+    let listener = bound.listen(server_config.backlog).expect("it was bound");
+    let server =
+        Server::start(env.clock.clone(), env.spawner.clone(), listener, Arc::new(names.router()), server_config);
+    (names, server, address)
+}
 
 fuzz_target!(|bytes: &[u8]| {
     let mut input = Input::new(bytes);
@@ -197,14 +219,16 @@ fuzz_target!(|bytes: &[u8]| {
     let env = world.boot();
     let wire = world.wire.clone();
     tasks.run(async {
+        let (names, names_server, names_address) = name_server(&env).await;
         let broker = broker::start(env, image::broker_config(), None).await.expect("an empty directory");
-        let mut clients = [Client::new(wire.open(broker.address())), Client::new(wire.open(broker.address()))];
+        let addresses = [broker.address(), broker.address(), names_address];
+        let mut clients = addresses.map(|address| Client::new(wire.open(address)));
         for _ in 0..REQUESTS_MAX {
             if input.is_empty() {
                 break;
             }
             let which = input.byte();
-            let client = &mut clients[usize::from(which & 1)];
+            let client = &mut clients[if which & 16 == 0 { usize::from(which & 1) } else { 2 }];
             if which & 2 != 0 && !client.calls.is_empty() {
                 client.answer(&mut input).await;
             } else {
@@ -221,13 +245,19 @@ fuzz_target!(|bytes: &[u8]| {
         let mut last = Client::new(wire.open(broker.address()));
         last.send(Call::new(request::GET_BROKER_RUNTIME_INFO), Serialization::Json, false).await;
         last.settle(&world.tasks).await;
+        let mut last = Client::new(wire.open(names_address));
+        last.send(Call::new(request::GET_BROKER_CLUSTER_INFO), Serialization::Json, false).await;
+        last.settle(&world.tasks).await;
         if stops {
             broker.shutdown(Duration::from_secs(1)).await;
+            names_server.shutdown(Duration::from_secs(1)).await;
+            names.stop().await;
         }
     });
     world.kill();
     let env = world.boot();
     tasks.run(async {
+        name_server(&env).await;
         let started = broker::start(env, image::broker_config(), None).await;
         started.unwrap_or_else(|error| panic!("what was asked of the broker keeps it from starting: {error}"));
     });
