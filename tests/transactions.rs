@@ -342,6 +342,29 @@ async fn a_producer_is_asked_until_it_knows() {
     scene.stop().await;
 }
 
+/// Each of a group's producers has its turn, and one that has left is not asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn producers_of_a_group_are_asked_in_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    let asking = |config: &mut Config| (config.transaction_check_interval_ms, config.transaction_timeout_ms) = (200, 0);
+    let mut scene = Scene::start(folder.path(), asking).await;
+    scene.heartbeat("first").await;
+    let mut second = Peer::connect(scene.broker.address()).await;
+    let body = br#"{"clientID":"second","consumerDataSet":[],"producerDataSet":[{"groupName":"group"}]}"#;
+    second.send(&request(code::HEART_BEAT, 1, &[], body)).await;
+    assert_eq!(second.answer().await.code, 0);
+    scene.half("K1", "").await;
+    for _ in 0..2 {
+        scene.question().await;
+        assert_eq!(second.answer().await.code, code::CHECK_TRANSACTION_STATE);
+    }
+    drop(second);
+    for _ in 0..4 {
+        scene.question().await;
+    }
+    scene.stop().await;
+}
+
 /// An operator has a half message that was given up asked about again (323), and its producer knows by now.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_given_up_is_asked_about_again() {
