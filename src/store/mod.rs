@@ -96,10 +96,11 @@ impl MessageStore {
         check(&config)?;
         let storage = &env.storage;
         let root = config.root.as_path();
-        make_directory(&**storage, root).await?;
-        // Before anything is read or changed.
-        let lock = storage.lock(&root.join("lock"), &format!("lock {}", env.host.pid))?;
+        // What is not ours is left untouched: not even a lock is put there.
         foreign::check(&**storage, root)?;
+        make_directory(&**storage, root).await?;
+        // Before anything else is read or changed.
+        let lock = storage.lock(&root.join("lock"), &format!("lock {}", env.host.pid))?;
         let queue_root = root.join("consumequeue");
         let had_queues = storage.exists(&queue_root);
         for directory in [&config.commit_log, &queue_root, &root.join("index")] {
