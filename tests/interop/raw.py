@@ -51,7 +51,7 @@ def until(side, row, connection):
         connection.opaque += 1
         data = raw_wire.encode(code, fields, b"", connection.opaque)
         answer = connection.exchange(data, connection.opaque, 5)
-        found = answer["ext"] if isinstance(answer, dict) else answer
+        found = (answer["ext"] or None) if isinstance(answer, dict) and answer["code"] == 0 else answer
         if found == wanted or time.monotonic() > end:
             return {"code": 0, "ext": found} if found == wanted else {"code": "never", "ext": found}
         time.sleep(0.01)

@@ -99,6 +99,7 @@ def clients():
 
     yield Row("200: a group with three retry queues", 200, {}, json.dumps({"groupName": "HUnit", "retryQueueNums": 3}).encode())
     yield Row("34: in unit mode", 34, {}, heartbeat("unit", [consumer("HUnit", unitMode=True)]), to="broker-unit")
+    yield Row("105: its retry topic has a route", until=(105, {"topic": "%RETRY%HUnit"}, None), to="namesrv")
     yield Row("105: its retry topic", 105, {"topic": "%RETRY%HUnit"}, to="namesrv")
     yield Row("200: a group whose members are told nothing", 200, {}, json.dumps({"groupName": "HQuiet", "notifyConsumerIdsChangedEnable": False}).encode())
     for client, to in (("q1", "broker-quiet"), ("q2", "broker-quiet2")):
