@@ -78,6 +78,30 @@ fn wrong_usage_is_2_and_a_wrong_file_is_1_each_with_one_sentence() {
     check(&["broker", "-c", "small.conf"], 1, &["mappedFileSizeCommitLog=1048576 (small.conf:1)"]);
 }
 
+/// What can be typed is in the help, at both floors.
+#[test]
+fn the_help_names_every_command_and_flag() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = |args: &[&str], says: &[&str]| {
+        let output = keelmq(directory.path(), args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        let help = text(&output.stdout);
+        let words: Vec<&str> = help.split(|c: char| c.is_whitespace() || c == ',').collect();
+        let missing: Vec<_> = says.iter().filter(|word| !words.contains(word)).collect();
+        assert!(missing.is_empty(), "{args:?} does not say {missing:?}:\n{help}");
+    };
+    let commands = ["standalone", "broker", "namesrv", "bench", "store", "doctor", "admin"];
+    check(&["--help"], &commands);
+    let flags = ["-c", "-n", "--set", "--listen", "--port", "--store", "--advertise", "-p", "--log"];
+    for args in [&["--help"][..], &["standalone", "--help"], &["broker", "--help"]] {
+        check(args, &flags);
+    }
+    check(&["standalone", "--help"], &["--namesrv-port"]);
+    check(&["namesrv", "--help"], &["-c", "--set", "--listen", "--port", "--store", "-p"]);
+    check(&["store", "--help"], &["verify", "stat", "repair"]);
+    assert_eq!(text(&keelmq(directory.path(), &["--version"]).stdout).split(' ').next(), Some("keelmq"));
+}
+
 #[test]
 fn the_printed_settings_say_their_source_and_read_back_as_the_same() {
     let directory = tempfile::tempdir().unwrap();

@@ -52,6 +52,10 @@ enum Fault {
     WritePanics,
     /// Syncs do not come back.
     SyncStuck,
+    /// Syncs fail.
+    SyncFails,
+    /// The disk says that it is nearly full.
+    NearlyFull,
     /// New segments do not come.
     NewStuck,
     /// There is no space for a new segment.
@@ -130,6 +134,9 @@ impl File for FaultyFile {
             while self.switch.is(Fault::SyncStuck) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
+            if self.switch.is(Fault::SyncFails) {
+                return Err(SyncFailed { path: "the log".to_owned(), reason: "input/output error".to_owned() });
+            }
             self.inner.sync().await
         })
     }
@@ -194,7 +201,9 @@ impl Storage for Faulty {
     }
 
     fn space(&self, path: &Path) -> io::Result<Space> {
-        self.inner.space(path)
+        let space = self.inner.space(path)?;
+        let free_bytes = if self.switch.is(Fault::NearlyFull) { space.total_bytes / 20 } else { space.free_bytes };
+        Ok(Space { free_bytes, ..space })
     }
 }
 
@@ -390,6 +399,92 @@ async fn an_exhausted_pool_refuses_sends() {
     assert_eq!(codes.last(), Some(&2));
     until("a send is taken again", async || send(&mut peer, "Pool", &body).await.code == 0).await;
     broker.shutdown(Duration::from_secs(1)).await;
+}
+
+/// A failed sync is final: whoever waits is told, so is whoever sends afterwards, though syncs succeed again; the process
+/// says so; what was acknowledged is served. A new start makes it good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_failed_sync_is_final() {
+    let (folder, said) = (tempfile::tempdir().unwrap(), Said::listen());
+    let (env, switch) = Faulty::env();
+    let broker = start(env, folder.path(), |_| ()).await;
+    let mut peer = Peer::connect(broker.address()).await;
+    assert_eq!(send(&mut peer, "Sync", b"kept").await.code, 0);
+    switch.set(Fault::SyncFails);
+    for _ in 0..2 {
+        let refused = send(&mut peer, "Sync", b"refused").await;
+        assert_eq!(refused.code, 14, "{refused:?}");
+        assert!(refused.remark.contains("the store is read-only: ") && refused.remark.contains("input/output error"));
+        // It is not asked again.
+        switch.set(Fault::Nothing);
+    }
+    said.until("Nothing sent from now on is stored and nothing still waiting is acknowledged; check the disk").await;
+    let end = ask(&mut peer, code::GET_MAX_OFFSET, &[("topic", "Sync"), ("queueId", "0")], b"").await;
+    assert_eq!((end.code, end.fields["offset"].as_str()), (0, "1"), "what is not synced is not shown");
+    broker.shutdown(Duration::from_secs(1)).await;
+    drop(broker);
+    let broker = start(real(), folder.path(), |_| ()).await;
+    let mut peer = Peer::connect(broker.address()).await;
+    assert_eq!(send(&mut peer, "Sync", b"again").await.code, 0);
+    broker.shutdown(Duration::from_secs(1)).await;
+}
+
+/// Above diskSpaceWarningLevelRatio sends are refused with Java's code and words, early, and taken again by themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_nearly_full_disk_refuses_sends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (env, switch) = Faulty::env();
+    let broker = start(env, folder.path(), |config| config.clean_resource_interval_ms = 10).await;
+    let mut peer = Peer::connect(broker.address()).await;
+    assert_eq!(send(&mut peer, "Full", b"1").await.code, 0);
+    switch.set(Fault::NearlyFull);
+    until("the disk is seen to be full", async || broker.core().store.refusal().is_some()).await;
+    let refused = send(&mut peer, "Full", b"2").await;
+    assert_eq!(refused.code, 14, "{refused:?}");
+    assert!(refused.remark.contains("the broker's disk is full [CL:  0.95 CQ:  0.95 INDEX:  0.95]"), "{refused:?}");
+    let served = ask(&mut peer, code::GET_MAX_OFFSET, &[("topic", "Full"), ("queueId", "0")], b"").await;
+    assert_eq!((served.code, served.fields["offset"].as_str()), (0, "1"));
+    switch.set(Fault::Nothing);
+    until("there is room again", async || broker.core().store.refusal().is_none()).await;
+    assert_eq!(send(&mut peer, "Full", b"2").await.fields["queueOffset"], "1");
+    broker.shutdown(Duration::from_secs(1)).await;
+}
+
+/// A lane without room refuses its own codes, and those alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn lanes_do_not_hold_each_other_up() {
+    type Narrow = fn(&mut Config) -> &mut u32;
+    let lanes: [(Narrow, &[i32]); 10] = [
+        (|config| &mut config.send_lane_max, &[10, 36, 310, 320]),
+        (|config| &mut config.pull_lane_max, &[11]),
+        (|config| &mut config.lite_pull_lane_max, &[361]),
+        (|config| &mut config.reply_lane_max, &[324, 325]),
+        (|config| &mut config.query_lane_max, &[12, 33]),
+        (|config| &mut config.client_manage_lane_max, &[35, 46]),
+        (|config| &mut config.consumer_manage_lane_max, &[14, 15, 38]),
+        (|config| &mut config.heartbeat_lane_max, &[34]),
+        (|config| &mut config.end_transaction_lane_max, &[37]),
+        (|config| &mut config.admin_lane_max, &[29, 30, 31, 32, 41, 42, 28, 43, 200, 202, 9_999]),
+    ];
+    let mut all: Vec<i32> = lanes.iter().flat_map(|(_, codes)| codes.iter().copied()).collect();
+    all.sort_unstable();
+    for (narrow, codes) in lanes {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = start(real(), folder.path(), |config| *narrow(config) = 0).await;
+        let mut peer = Peer::connect(broker.address()).await;
+        let mut refused = Vec::new();
+        for code in &all {
+            let heard = ask(&mut peer, *code, &[], b"").await;
+            if heard.code == 2 {
+                assert_eq!(heard.remark, "[OVERLOAD]system busy, start flow control for a while", "{code}");
+                refused.push(*code);
+            }
+        }
+        let mut codes = codes.to_vec();
+        codes.sort_unstable();
+        assert_eq!(refused, codes);
+        broker.shutdown(Duration::from_secs(1)).await;
+    }
 }
 
 /// A service that panics is the end of the process, which `died` tells its owner: there is no half-dead broker.

@@ -200,6 +200,19 @@ async fn a_killed_store_has_all_that_was_acknowledged() {
     store.shutdown(Duration::from_secs(5)).await;
 }
 
+/// What is read is the mapped file itself, however often, not a copy of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_copy_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), |_| ()).await;
+    store.put_kept(&message("topic", 0, &[7; 4_000])).await.unwrap();
+    caught_up(&store).await;
+    let get = Get { topic: "topic", queue_id: 0, offset: 0, count_max: 32, bytes_max: u64::MAX, filter: None };
+    let memory = || store.get(&get).unwrap().records[0].as_ptr();
+    assert_eq!(memory(), memory());
+    store.shutdown(Duration::from_secs(5)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_broker_is_kept_out() {
     let folder = tempfile::tempdir().unwrap();

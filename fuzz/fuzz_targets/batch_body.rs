@@ -3,10 +3,11 @@
 #![no_main]
 
 use keelmq::protocol::body::batch::BatchItems;
+use keelmq_fuzz::bounded::bounded;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let items: Vec<_> = BatchItems::new(bytes).map_while(Result::ok).collect();
+    let items: Vec<_> = bounded(bytes, |bytes| BatchItems::new(bytes).map_while(Result::ok).collect());
     let mut written = Vec::new();
     items.iter().for_each(|item| item.encode(&mut written));
     assert!(written.len() <= bytes.len());

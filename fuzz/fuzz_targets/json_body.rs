@@ -6,10 +6,11 @@ use keelmq::protocol::{
     body::{self, Body},
     json::{Json, Style},
 };
+use keelmq_fuzz::bounded::bounded;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(json) = Json::parse(bytes) else { return };
+    let Ok(json) = bounded(bytes, Json::parse) else { return };
     for style in [Style::COMPACT, Style::PRETTY] {
         let written = json.encode(style);
         assert_eq!(Json::parse(&written).as_ref(), Ok(&json), "{}", String::from_utf8_lossy(&written));
@@ -28,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn again<T: Body + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
-    if let Ok(body) = T::decode(bytes) {
+    if let Ok(body) = bounded(bytes, T::decode) {
         assert_eq!(T::decode(&body.encode()).as_ref(), Ok(&body));
         assert_eq!(T::decode_file(&body.encode_file()).as_ref(), Ok(&body));
     }

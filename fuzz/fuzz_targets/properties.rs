@@ -3,10 +3,11 @@
 #![no_main]
 
 use keelmq::model::properties::{Properties, entries, get};
+use keelmq_fuzz::bounded::bounded;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let properties = Properties::parse(bytes);
+    let properties = bounded(bytes, Properties::parse);
     for (name, value) in properties.iter() {
         assert_eq!(get(bytes, name), Some(value));
     }

@@ -1,6 +1,7 @@
 //! What the targets share that need a running store or broker: a world in memory, in which time passes only when
 //! everybody waits. Small and fast on purpose; what may go wrong in a world is the simulator's business.
 
+pub mod bounded;
 pub mod files;
 pub mod image;
 pub mod input;

@@ -35,7 +35,7 @@ pub enum OpenError {
     Foreign(#[from] Foreign),
     #[error("{0}. Is another broker running on this store? Stop it or choose another directory with --store")]
     Locked(#[from] LockError),
-    #[error("{what} {path}: {error}")]
+    #[error("{}", named(what, path, error))]
     Io { what: &'static str, path: String, error: io::Error },
     #[error(
         "{path} has {len} bytes, the store's other segments {expect}. It holds messages, so it is not dropped; run \
@@ -69,6 +69,12 @@ impl OpenError {
         let path = path.display().to_string();
         move |error| OpenError::Io { what, path: path.clone(), error }
     }
+}
+
+/// Files say themselves what could not be done with which of them; that is not said twice.
+fn named(what: &str, path: &str, error: &io::Error) -> String {
+    let said = error.to_string();
+    if said.starts_with(what) && said.contains(path) { said } else { format!("{what} {path}: {said}") }
 }
 
 /// What recovery found, for the banner and the log.
