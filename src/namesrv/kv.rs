@@ -33,9 +33,9 @@ impl Kv {
         Ok(Kv { table, count, max })
     }
 
-    /// The content of `kvConfig.json`.
+    /// The content of `kvConfig.json`, in one line as Java writes it.
     pub fn content(&self) -> Vec<u8> {
-        KvConfig { config_table: self.table.clone() }.encode_file()
+        KvConfig { config_table: self.table.clone() }.encode()
     }
 
     pub fn put(&mut self, namespace: &str, key: &str, value: &str) -> Result<(), TooMany> {
