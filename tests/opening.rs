@@ -224,6 +224,35 @@ async fn an_existing_store_says_how_large_its_segments_are() {
     }
 }
 
+/// So many segments as are asked for lie ready behind the one that is written, one behind the other, each in its full size.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_are_prepared_ahead() {
+    for ahead in [1, 2, 3] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = StoreConfig { segments_ahead: ahead, ..StoreConfig::tiny(folder.path()) };
+        let size = config.segment_bytes;
+        let store = MessageStore::open(&env(), config).await.unwrap();
+        store.put_kept(&message(b"first")).await.unwrap();
+        let there = || {
+            let entries = std::fs::read_dir(folder.path().join("commitlog")).unwrap().map(Result::unwrap);
+            let mut names: Vec<_> = entries
+                .map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().len()))
+                .collect();
+            names.sort();
+            names
+        };
+        for _ in 0..500 {
+            if there().len() > ahead {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let expect: Vec<_> = (0..=ahead as u64).map(|number| (format!("{:020}", number * size), size)).collect();
+        assert_eq!(there(), expect);
+        store.shutdown(Duration::from_secs(5)).await;
+    }
+}
+
 /// What can never fit a segment is refused: at the start, if the configuration allows such messages over an existing
 /// store's segments, and with the sizes for a batch, which must lie within one segment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
