@@ -141,6 +141,18 @@ plants! {
         FailedSyncForgotten,
         /// Who waits for the disk is not told that it failed.
         WaitersNotTold,
+        /// The progress of delayed messages is written before what was delivered is durable.
+        DelayOffsetBeforeFlush,
+        /// What is said of a group is answered before it is durable.
+        GroupNotAwaited,
+        /// A group that may not consume may.
+        ClosedGroupServed,
+        /// A message that is sent back for good comes once more.
+        GivenUpComesAgain,
+        /// The delay that a consumer asks for when it sends a message back is not heard.
+        RetryLevelNotHeard,
+        /// Delayed messages are looked for too seldom.
+        DelayedTooLate,
     }
     harmless {
         /// What was synced is synced once more.

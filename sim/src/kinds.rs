@@ -107,9 +107,32 @@ pub fn tag_of(id: u64) -> &'static str {
     ["Aa", "BB", "C#", "tag3", "Aa"][(id % 5) as usize]
 }
 
+/// Whether a plain message's answer is to come before its sync.
+pub fn is_unwaited(id: u64) -> bool {
+    id % 6 == 5
+}
+
 /// Its property "own", which filters look at.
 pub fn own_of(id: u64) -> u64 {
     id % 10
+}
+
+/// How long a consumer asks to wait when it sends a message back: a level, 0 for as long as its attempts say, below that
+/// for no more attempts.
+pub fn retry_level_asked(id: u64) -> i32 {
+    match id % 11 {
+        5 => -1,
+        6 => 2,
+        _ => 0,
+    }
+}
+
+/// The level that a message waits at for its next attempt.
+fn retry_level(id: u64, times: i32) -> usize {
+    match retry_level_asked(id) {
+        0 => FIRST_RETRY_LEVEL + times as usize - 1,
+        level => level.max(0) as usize,
+    }
 }
 
 /// Whether what was sent as `attempt` may stand as this record.
@@ -310,6 +333,7 @@ impl Model {
         let most = self.kinds.retry_max;
         for (group, record) in &traces.retried {
             let times = record.reconsume_times;
+            let most = if retry_level_asked(id) < 0 { 0 } else { most };
             if !(1..=most).contains(&times) {
                 wrong
                     .push((TIMED, format!("{group} retries message {id} for the {times}th time, {most} are the most")));
@@ -317,7 +341,12 @@ impl Model {
             match traces.waiting.get(&(*group, times)) {
                 None => wrong.push((TIMED, format!("{group} retries message {id} ({times}), which was not sent back"))),
                 Some(waiting) => {
-                    let level = FIRST_RETRY_LEVEL + times as usize - 1;
+                    let level = retry_level(id, times);
+                    let queue = level.min(self.kinds.levels_ms.len()).wrapping_sub(1) as u32;
+                    if waiting.queue_id != queue {
+                        let text = format!("{group} waits for message {id} ({times}) in queue {}", waiting.queue_id);
+                        wrong.push((TIMED, format!("{text} and not in {queue}")));
+                    }
                     if self.is_early(waiting, record, level) || waiting.offset > record.offset {
                         let waited = record.store_timestamp - waiting.store_timestamp;
                         wrong.push((TIMED, format!("{group} retries message {id} ({times}) after {waited} ms")));
@@ -327,6 +356,7 @@ impl Model {
         }
         for (group, record) in &traces.dead {
             let times = record.reconsume_times;
+            let most = if retry_level_asked(id) < 0 { 0 } else { most };
             if times != most + 1 {
                 let text =
                     format!("message {id} is a dead letter of {group} after {times} attempts instead of {}", most + 1);

@@ -102,6 +102,7 @@ impl Plan {
         if scene == Scene::Store {
             plan.draw_retention(&mut dice.fork("retention"));
         }
+        plan.draw_forms(&mut dice.fork("forms"));
         plan
     }
 
@@ -239,6 +240,16 @@ impl Plan {
         }
         if dice.coin() {
             self.clients.push(Client::new("deaf", &[("count", dice.log_within(1, 20)), ("topics", topics)]));
+        }
+    }
+
+    /// Forms that records and requests may have.
+    fn draw_forms(&mut self, dice: &mut Dice) {
+        if dice.below(4) == 0 {
+            self.set("ipv6", 1);
+        }
+        if self.scene == Scene::Broker && dice.coin() {
+            self.clients.push(Client::new("closer", &[("count", dice.within(1, 30))]));
         }
     }
 

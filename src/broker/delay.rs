@@ -263,7 +263,8 @@ async fn turn(
         let waited_ms = monotonic_ms(clock).saturating_sub(lock(&level.seen).at_ms(at)) as i64;
         let wait_ms = wait_ms(unit.tags_code - early_ms, level.delay_ms, clock.wall_ms(), waited_ms);
         if wait_ms > 0 {
-            return Ok(Some(wait_ms));
+            let late_ms = if plant!(DelayedTooLate) { 3_000 } else { 0 };
+            return Ok(Some(wait_ms + late_ms));
         }
         deliver(store, unit, end).await?;
         at += 1;

@@ -1,6 +1,7 @@
 //! TCP in memory: streams that arrive in pieces of any size, late, half, reset or not at all, through bounded buffers.
 //! Plain state under one lock; a stream's poll functions are the only ones that wait.
 
+mod addresses;
 mod faults;
 mod stream;
 
@@ -16,6 +17,8 @@ use std::{
 use keelmq::env::{Bound, BoxFuture, Listener, Network, Stream};
 
 use crate::{dice::Dice, time::Time, trace::Trace};
+use addresses::machine_of;
+pub use addresses::second_address;
 pub use faults::Faults;
 use stream::SimStream;
 
@@ -408,18 +411,18 @@ impl SimNetwork {
         let bad = || io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: no such host"));
         let (host, port) = address.rsplit_once(':').ok_or_else(bad)?;
         let port: u16 = port.parse().map_err(|_| bad())?;
-        let ip = match host.parse::<Ipv4Addr>() {
-            Ok(ip) if ip.is_loopback() => self.machine,
+        let ip = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(ip) if ip.is_loopback() => IpAddr::V4(self.machine),
             Ok(ip) => ip,
-            Err(_) if host == "localhost" => self.machine,
-            Err(_) => *self.wires.lock().hosts.get(host).ok_or_else(bad)?,
+            Err(_) if host == "localhost" => IpAddr::V4(self.machine),
+            Err(_) => IpAddr::V4(*self.wires.lock().hosts.get(host).ok_or_else(bad)?),
         };
-        Ok(SocketAddr::new(IpAddr::V4(ip), port))
+        Ok(SocketAddr::new(ip, port))
     }
 
     async fn connect_to(&self, address: &str) -> io::Result<Box<dyn Stream>> {
         let target = self.resolve(address)?;
-        let IpAddr::V4(target_ip) = target.ip() else { return Err(io::ErrorKind::Unsupported.into()) };
+        let target_ip = machine_of(target.ip());
         let latency = self.wires.lock().latency();
         self.wires.time.sleep(latency).await;
         let answered = {
@@ -454,7 +457,7 @@ impl SimNetwork {
         let mut state = self.wires.lock();
         let id = state.next_connection;
         let there = state.machines.get(&target_ip).map(|machine| (machine.node, machine.epoch));
-        let (acceptor, epoch) = match state.ports.get_mut(&target) {
+        let (acceptor, epoch) = match state.ports.get_mut(&SocketAddr::new(IpAddr::V4(target_ip), target.port())) {
             Some(Port { backlog: Some(backlog), backlog_max, acceptor, epoch, .. }) if backlog.len() < *backlog_max => {
                 backlog.push_back(id);
                 (acceptor.take(), *epoch)
@@ -465,7 +468,8 @@ impl SimNetwork {
         state.next_connection += 1;
         let machine = state.machines.get_mut(&self.machine).expect("it is alive");
         machine.next_port = machine.next_port.checked_add(1).unwrap_or(40_000);
-        let local = SocketAddr::new(IpAddr::V4(self.machine), machine.next_port);
+        let ip = if target.is_ipv6() { IpAddr::V6(second_address(self.machine)) } else { IpAddr::V4(self.machine) };
+        let local = SocketAddr::new(ip, machine.next_port);
         let here = machine.node;
         let mut end = |node, machine, epoch, address| {
             let faults = state.faults.clone();

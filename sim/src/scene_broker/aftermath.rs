@@ -207,7 +207,7 @@ impl Run {
         senders.flat_map(|(name, group)| group.seen.iter().map(move |id| (name, *id))).find_map(|(name, id)| {
             let attempt = model.attempts.get(&id)?;
             let dead = format!("{}{name}", kinds::DEAD_PREFIX);
-            let is_owed = attempt.is_owed() && members::fails_always(id) && !ended.contains(&(&*dead, id));
+            let is_owed = attempt.is_owed() && members::dies(id) && !ended.contains(&(&*dead, id));
             is_owed.then(|| format!("message {id}, which {name} sent back each time, is no dead letter"))
         })
     }

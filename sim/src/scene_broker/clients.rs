@@ -23,7 +23,7 @@ pub(super) fn last_client(run: Arc<Run>) -> impl FnOnce(Env) -> keelmq::env::Box
             let mut dice = Dice::new(run.plan.seed, "last client");
             loop {
                 if let Some(addresses) = route(&env, "TBW102").await
-                    && let Some(address) = addresses.iter().find(|address| *address == BROKER)
+                    && let Some(address) = addresses.iter().find(|address| *address == run.address())
                     && let Ok(mut wire) = WireClient::connect(&env, address, Serialization::Json).await
                 {
                     let boot = run.broker.boots();
@@ -42,22 +42,21 @@ pub(super) fn properties_of(id: u64, kind: Kind, group: &str) -> String {
     let (key, tag, own) = (key_of(id), kinds::tag_of(id), kinds::own_of(id));
     let mut text = format!("UNIQ_KEY\u{1}{key}\u{2}TAGS\u{1}{tag}\u{2}KEYS\u{1}key{id}\u{2}own\u{1}{own}\u{2}");
     match kind {
-        Kind::Plain if group == "P" && is_unwaited(id) => text += "WAIT\u{1}false\u{2}",
+        Kind::Plain if group == "P" && kinds::is_unwaited(id) => text += "WAIT\u{1}false\u{2}",
         Kind::Plain => {}
         // A level beyond the last is the last.
         Kind::Delayed(level) if u64::from(level) == LEVELS && id.is_multiple_of(3) => text += "DELAY\u{1}17\u{2}",
         Kind::Delayed(level) => text += &format!("DELAY\u{1}{level}\u{2}"),
         Kind::Half => text += &format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{group}\u{2}"),
     }
+    if id % 29 == 7 {
+        let len = Dice::new(id, "large").log_within(100, 20_000) as usize;
+        text += &format!("large\u{1}{}\u{2}", "x".repeat(len));
+    }
     if kind == Kind::Half && is_immune(id) {
         text += &format!("CHECK_IMMUNITY_TIME_IN_SECONDS\u{1}{IMMUNITY_S}\u{2}");
     }
     text
-}
-
-/// Whether a plain message's answer is to come before its sync.
-fn is_unwaited(id: u64) -> bool {
-    id % 6 == 5
 }
 
 /// Whether the half is asked about later than others.
@@ -126,7 +125,7 @@ pub(super) async fn send_kinds(
             .attempt_kind(*kind, to.topic, to.queue_id, *len, Some(boot), |id| properties_of(id, *kind, to.group));
         // Halves are of now, or older than any time-out, as their producer's clock says.
         let born_ms = if *kind == Kind::Half && dice.coin() { run.broker.clock.wall_ms() } else { BORN_MS };
-        let unwaited = *kind == Kind::Plain && to.group == "P" && is_unwaited(id);
+        let unwaited = *kind == Kind::Plain && to.group == "P" && kinds::is_unwaited(id);
         let sent = Sent { born_ms, at: env.clock.monotonic(), is_compressed: id % 4 == 2, unwaited };
         lock(&run.model).sent(id, sent);
         let properties = properties_of(id, *kind, to.group);
@@ -310,7 +309,7 @@ pub(super) async fn produce(env: &Env, run: &Arc<Run>, index: usize) {
     // As a client's producer does, at most twice each. To the broker it is another message.
     let mut again_left = 2 * left;
     'connect: while left > 0 && !run.quiet.load(Ordering::SeqCst) {
-        let Ok(mut wire) = WireClient::connect(env, BROKER, serialization(index)).await else {
+        let Ok(mut wire) = WireClient::connect(env, run.address(), serialization(index)).await else {
             env.clock.sleep(Duration::from_millis(dice.within(50, 1_000))).await;
             continue;
         };
@@ -422,7 +421,7 @@ pub(super) async fn consume(env: &Env, run: &Arc<Run>, index: usize) {
     let mut next: BTreeMap<(u64, u64), i64> = BTreeMap::new();
     let mut last_boot = 0;
     loop {
-        let Ok(mut wire) = WireClient::connect(env, BROKER, serialization(index)).await else {
+        let Ok(mut wire) = WireClient::connect(env, run.address(), serialization(index)).await else {
             env.clock.sleep(Duration::from_millis(dice.within(50, 1_000))).await;
             continue;
         };

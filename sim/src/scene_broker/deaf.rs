@@ -8,7 +8,7 @@ pub(super) async fn ask_and_not_listen(env: &Env, run: &Arc<Run>, index: usize) 
     let mut dice = Dice::new(run.plan.seed, &format!("client {index}"));
     for _ in 0..client.get("count", 1) {
         env.clock.sleep(Duration::from_millis(dice.log_within(50, 2_000))).await;
-        let Ok(mut wire) = WireClient::connect(env, BROKER, serialization(index)).await else { continue };
+        let Ok(mut wire) = WireClient::connect(env, run.address(), serialization(index)).await else { continue };
         let topic = format!("T{}", dice.below(client.get("topics", 1)));
         for _ in 0..dice.log_within(1, 200) {
             let call = plain_pull("DEAF", &topic, dice.below(QUEUES) as i32, 0);

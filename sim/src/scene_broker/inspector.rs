@@ -7,7 +7,7 @@ use super::{
     clients::{Whereto, heartbeat, route, subscription},
     *,
 };
-use crate::model::DERIVED;
+use crate::model::{DERIVED, TIMED};
 
 /// Messages that are looked up.
 const SAMPLE: usize = 12;
@@ -28,11 +28,12 @@ pub(super) async fn route_has(_run: Arc<Run>, env: Env, address: &'static str, w
 
 pub(super) async fn inspect(run: Arc<Run>, env: Env) {
     loop {
-        if let Ok(mut wire) = WireClient::connect(&env, BROKER, Serialization::Json).await
-            && let Ok(mut other) = WireClient::connect(&env, BROKER, Serialization::Binary).await
+        if let Ok(mut wire) = WireClient::connect(&env, run.address(), Serialization::Json).await
+            && let Ok(mut other) = WireClient::connect(&env, run.address(), Serialization::Binary).await
             && let Some(()) = look_up(&env, &run, &mut wire).await
             && let Some(()) = wake(&env, &run, &mut wire, &mut other).await
             && let Some(()) = make(&env, &run, &mut wire).await
+            && let Some(()) = delay(&env, &run, &mut wire).await
         {
             note_wrong(&run, &mut wire);
             note_wrong(&run, &mut other);
@@ -152,6 +153,37 @@ async fn make(env: &Env, run: &Arc<Run>, wire: &mut WireClient) -> Option<()> {
     wire.call(env, beat, WAIT).await.ok()??;
     run.trace.sometimes("inspector: a topic and a group were made");
     Some(())
+}
+
+/// What is delayed comes soon after its time.
+async fn delay(env: &Env, run: &Arc<Run>, wire: &mut WireClient) -> Option<()> {
+    let mut dice = Dice::new(run.plan.seed, "delayer");
+    let to = Whereto { group: "P", topic: "T0", queue_id: 2 };
+    let sent = send_kinds(env, run, wire, run.broker.boots(), &mut dice, to, &[(Kind::Delayed(1), 10)]).await?;
+    let [(id, _)] = sent[..] else { return None };
+    let due = env.clock.monotonic() + Duration::from_secs(LEVELS_S[0] as u64);
+    let mut call = Call::new(request::GET_MAX_OFFSET);
+    GetMaxOffset { topic: "T0", queue_id: 2, committed: None }.write(&mut call.fields);
+    let mut offset = (wire.call(env, call, WAIT).await.ok()??.number("offset")? - 1).max(0);
+    loop {
+        let answer = wire.call(env, plain_pull("W", "T0", 2, offset), WAIT).await.ok()??;
+        offset = answer.number("nextBeginOffset")?.max(offset);
+        let mut rest = if answer.code == response::SUCCESS { &answer.body[..] } else { &[] };
+        let now = env.clock.monotonic();
+        while let Ok(record) = log_image::parse(rest) {
+            rest = &rest[record.size as usize..];
+            if record.property("UNIQ_KEY").and_then(id_of) == Some(id) {
+                run.trace.sometimes("inspector: delayed in time");
+                return Some(());
+            }
+        }
+        if now > due + WOKEN {
+            let text = format!("message {id}, delayed by {} s, is {} ms late", LEVELS_S[0], (now - due).as_millis());
+            lock(&run.model).violation(TIMED, text);
+            return Some(());
+        }
+        env.clock.sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// One waits, another sends.

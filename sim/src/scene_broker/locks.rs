@@ -52,7 +52,7 @@ pub(super) async fn hold(env: &Env, run: &Arc<Run>, index: usize) {
     let client = format!("10.0.0.3@{index}");
     let mut dice = Dice::new(run.plan.seed, &format!("client {index}"));
     while !run.quiet.load(Ordering::SeqCst) {
-        if let Ok(mut wire) = WireClient::connect(env, BROKER, serialization(index)).await {
+        if let Ok(mut wire) = WireClient::connect(env, run.address(), serialization(index)).await {
             let boot = run.broker.boots();
             while !run.quiet.load(Ordering::SeqCst)
                 && turn(env, run, &mut wire, &client, boot, &mut dice).await.is_some()
@@ -118,14 +118,14 @@ async fn turn(env: &Env, run: &Run, wire: &mut WireClient, client: &str, boot: u
 pub(super) async fn newcomer(run: Arc<Run>, env: Env) {
     let all: Vec<i32> = (0..QUEUES_LOCKED).collect();
     // Whoever is gone still had something.
-    while let Ok(mut wire) = WireClient::connect(&env, BROKER, Serialization::Json).await {
+    while let Ok(mut wire) = WireClient::connect(&env, run.address(), Serialization::Json).await {
         if lock_queues(&env, &run, &mut wire, "the one who is gone", &all).await.is_some() {
             break;
         }
     }
     env.clock.sleep(LIFE + Duration::from_secs(1)).await;
     loop {
-        if let Ok(mut wire) = WireClient::connect(&env, BROKER, Serialization::Json).await
+        if let Ok(mut wire) = WireClient::connect(&env, run.address(), Serialization::Json).await
             && newcomer_connected(&env, &run, &mut wire).await.is_some()
         {
             return;

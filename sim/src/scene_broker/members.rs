@@ -41,10 +41,21 @@ fn fails(id: u64, times: i32) -> bool {
     fails_always(id) || (id % 7 == 4 && times == 0)
 }
 
+/// Messages that end as dead letters.
+pub(super) fn dies(id: u64) -> bool {
+    fails_always(id) || (fails(id, 0) && kinds::retry_level_asked(id) < 0)
+}
+
+/// Every second group has a name that makes its retry topic longer than a record of version 1 can say.
+fn group_of(number: u64) -> String {
+    let padding = if number.is_multiple_of(2) { "" } else { &"x".repeat(125) };
+    format!("S{number}{padding}")
+}
+
 /// One member of a group: (its name, its filter, whether it sends back).
 pub(super) async fn belong(env: &Env, run: &Arc<Run>, index: usize) {
     let client = &run.plan.clients[index];
-    let group = format!("S{}", client.get("group", 0));
+    let group = group_of(client.get("group", 0));
     {
         let mut groups = lock(&run.groups);
         let known = groups.entry(group.clone()).or_insert_with(|| Group::new(client.get("topics", 1)));
@@ -52,7 +63,7 @@ pub(super) async fn belong(env: &Env, run: &Arc<Run>, index: usize) {
     }
     let mut dice = Dice::new(run.plan.seed, &format!("client {index}"));
     loop {
-        if let Ok(mut wire) = WireClient::connect(env, BROKER, serialization(index)).await {
+        if let Ok(mut wire) = WireClient::connect(env, run.address(), serialization(index)).await {
             let boot = run.broker.boots();
             let mut member = Member { env, run, index, group: &group, boot, wire: &mut wire, dice: &mut dice };
             while member.balanced().await.is_some() {}
@@ -202,7 +213,7 @@ impl Member<'_> {
         SendBack {
             offset: record.offset as i64,
             group: self.group,
-            delay_level: 0,
+            delay_level: kinds::retry_level_asked(id),
             origin_message_id: origin,
             origin_topic: Some(&record.topic),
             unit_mode: false,

@@ -4,6 +4,7 @@
 mod aftermath;
 mod clients;
 mod deaf;
+mod groups;
 mod inspector;
 mod locks;
 mod members;
@@ -67,6 +68,8 @@ use crate::{
 use clients::{Whereto, consume, note_wrong, produce, send_kinds, serialization};
 
 const BROKER: &str = "10.0.0.2:10911";
+/// Its other address, which it tells in some of the runs.
+const BROKER_V6: &str = "[fd00::2]:10911";
 const NAMES: &str = "10.0.0.1:9876";
 /// A second name server, which nobody depends on.
 const NAMES_BESIDE: &str = "10.0.0.4:9876";
@@ -131,6 +134,11 @@ impl Group {
 }
 
 impl Run {
+    /// Where clients find the broker.
+    fn address(&self) -> &'static str {
+        if self.plan.get("ipv6", 0) == 1 { BROKER_V6 } else { BROKER }
+    }
+
     /// What a client saw, in the trace.
     fn note(&self, what: &'static str, text: &str, a: u64, b: u64) {
         self.trace.event(self.clients.clock.time.now_ns(), self.clients.node, what, text, a, b);
@@ -346,6 +354,7 @@ impl Driver {
                         drop(spawner.task("asker", async move { replies::ask(&asked, &asking, index).await }));
                         drop(spawner.task("replier", async move { replies::reply(&env, &run, index).await }))
                     }
+                    "closer" => drop(spawner.task("closer", async move { groups::close(&env, &run, index).await })),
                     "deaf" => {
                         drop(spawner.task("deaf", async move { deaf::ask_and_not_listen(&env, &run, index).await }))
                     }
@@ -438,7 +447,7 @@ fn broker_config(plan: &Plan) -> Config {
     let flush = plan.get("flush", 0);
     let mut config = Config::tiny();
     config.bind_address = "0.0.0.0".into();
-    config.broker_ip1 = "10.0.0.2".into();
+    config.broker_ip1 = if plan.get("ipv6", 0) == 1 { "fd00::2" } else { "10.0.0.2" }.into();
     config.broker_ip2 = "10.0.0.2".into();
     config.listen_port = 10_911;
     config.namesrv_addr = vec![NAMES.to_owned(), NAMES_BESIDE.to_owned()];

@@ -16,7 +16,7 @@ fn client_id(index: usize) -> String {
 pub(super) async fn ask(env: &Env, run: &Arc<Run>, index: usize) {
     let mut dice = Dice::new(run.plan.seed, &format!("client {index}"));
     loop {
-        if let Ok(mut wire) = WireClient::connect(env, BROKER, serialization(index)).await {
+        if let Ok(mut wire) = WireClient::connect(env, run.address(), serialization(index)).await {
             let hello = wire.call(env, producer_heartbeat(&client_id(index), &format!("A{index}")), WAIT).await;
             if matches!(hello, Ok(Some(_))) {
                 while let Ok(pushed) = wire.next_push(env, Duration::from_secs(10)).await {
@@ -67,7 +67,7 @@ pub(super) async fn reply(env: &Env, run: &Arc<Run>, index: usize) {
     let mut dice = Dice::new(run.plan.seed, &format!("replier {index}"));
     let mut left = client.get("count", 1);
     while left > 0 && !run.quiet.load(Ordering::SeqCst) {
-        let Ok(mut wire) = WireClient::connect(env, BROKER, serialization(index)).await else {
+        let Ok(mut wire) = WireClient::connect(env, run.address(), serialization(index)).await else {
             env.clock.sleep(Duration::from_millis(dice.within(50, 1_000))).await;
             continue;
         };

@@ -14,7 +14,7 @@ pub(super) async fn recreate(env: &Env, run: &Arc<Run>, index: usize) {
     // sent before may be there, too.
     let mut deleted_by = Some(0);
     while lives > 0 && !run.quiet.load(Ordering::SeqCst) {
-        if let Ok(mut wire) = WireClient::connect(env, BROKER, serialization(index)).await {
+        if let Ok(mut wire) = WireClient::connect(env, run.address(), serialization(index)).await {
             let mut life =
                 Life { env, run, topic: &topic, boot: run.broker.boots(), wire: &mut wire, is_certain: false };
             while lives > 0 && !run.quiet.load(Ordering::SeqCst) {

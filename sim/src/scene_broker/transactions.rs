@@ -139,7 +139,7 @@ pub(super) async fn transact(env: &Env, run: &Arc<Run>, index: usize) {
     let mut dice = Dice::new(run.plan.seed, &format!("client {index}"));
     let mut left = run.plan.clients[index].get("count", 1);
     loop {
-        if let Ok(mut wire) = WireClient::connect(env, BROKER, serialization(index)).await {
+        if let Ok(mut wire) = WireClient::connect(env, run.address(), serialization(index)).await {
             let boot = run.broker.boots();
             connected(env, run, index, boot, &mut wire, &mut left, &mut dice).await;
             note_wrong(run, &mut wire);

@@ -41,10 +41,11 @@ pub fn rot(run: &Run, value: u64) -> Option<Rotten> {
     let checked = CHECKED.len() as u64;
     let within = match value / 7 % (checked + 5) {
         byte if byte < checked => CHECKED[byte as usize],
-        // The body ends before topic and properties, whose lengths take 1 and 2 bytes.
+        // The body ends before topic and properties, whose lengths take 1 and 2 bytes, 2 and 2 if the topic is long.
         _ if record.body.is_empty() => CHECKED[0],
         _ => {
-            let behind = 3 + record.topic.len() as u64 + record.properties.len() as u64;
+            let lengths = if record.topic.len() > 127 { 4 } else { 3 };
+            let behind = lengths + record.topic.len() as u64 + record.properties.len() as u64;
             u64::from(record.size) - behind - 1 - value % record.body.len() as u64
         }
     };

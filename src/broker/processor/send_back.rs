@@ -67,13 +67,15 @@ impl ConsumerSendBack {
         let asked_max = header.max_reconsume_times;
         let times_max = retry::reconsume_times_max(&group, asked.command.version, asked_max);
         let late = i32::from(plant!(DeadLetterOneTryLate));
-        let is_dead = record.message.reconsume_times >= times_max + late || header.delay_level < 0;
+        let is_dead = record.message.reconsume_times >= times_max + late
+            || (header.delay_level < 0 && !plant!(GivenUpComesAgain));
         let (topic, queue_id, level) = if is_dead {
             (retry::dead_letters_of(core, header.group).map_err(Refused::system)?, 0, 0)
         } else {
             let queue_id = core.env.entropy.below(group.retry_queue_nums as u64) as u32;
             let by_count = FIRST_LEVEL.saturating_add(record.message.reconsume_times);
-            let level = if header.delay_level == 0 { by_count } else { header.delay_level };
+            let level =
+                if header.delay_level <= 0 || plant!(RetryLevelNotHeard) { by_count } else { header.delay_level };
             (retry, queue_id, level)
         };
         let levels = core.store.config().delay_levels_ms.len();

@@ -53,6 +53,9 @@ impl Admin {
 
     /// Success once the table as it stands survives a power cut.
     fn groups_kept(&self) -> Answer {
+        if plant!(GroupNotAwaited) {
+            return Answer::Now(Response::success());
+        }
         let core = self.0.clone();
         Answer::Later(Box::pin(async move {
             Some(match core.groups.durable().await {
