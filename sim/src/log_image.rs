@@ -116,6 +116,11 @@ pub fn parse(bytes: &[u8]) -> Result<Found, String> {
     })
 }
 
+/// Page by page, which the processor compares in a few steps.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(4096).all(|page| *page == [0; 4096][..page.len()])
+}
+
 /// Reads all segments, given by their base offsets. They must be adjacent and of one size but for the last.
 pub fn read(segments: &BTreeMap<u64, Vec<u8>>) -> LogImage {
     let mut image = LogImage::default();
@@ -150,7 +155,7 @@ pub fn read(segments: &BTreeMap<u64, Vec<u8>>) -> LogImage {
                 }
                 Err(reason) => {
                     image.stopped = reason;
-                    image.dirty_tail = rest.iter().any(|byte| *byte != 0);
+                    image.dirty_tail = !is_zero(rest);
                     break 'segments;
                 }
             }
@@ -159,7 +164,7 @@ pub fn read(segments: &BTreeMap<u64, Vec<u8>>) -> LogImage {
     }
     let behind = |base: &u64, bytes: &Vec<u8>| {
         let from = image.end.saturating_sub(*base).min(bytes.len() as u64) as usize;
-        bytes[from..].iter().any(|byte| *byte != 0)
+        !is_zero(&bytes[from..])
     };
     image.dirty_tail |= segments.iter().any(|(base, bytes)| behind(base, bytes));
     image

@@ -169,7 +169,7 @@ pub fn read_log(disk: &Disk) -> LogImage {
         if let Ok(base) = name.parse::<u64>()
             && name.len() == 20
         {
-            segments.insert(base, disk.peek(path).expect("it was listed"));
+            segments.insert(base, disk.peek(&path).expect("it was listed"));
         }
     }
     log_image::read(&segments)
@@ -182,7 +182,7 @@ fn read_derived(disk: &Disk, index_slots: u32) -> Derived {
     derived.checkpoint = disk.peek(&Path::new(ROOT).join("checkpoint")).expect("the store has one");
     for path in disk.files() {
         let name = path.file_name().expect("a file has a name").to_string_lossy();
-        let bytes = || disk.peek(path).expect("it was listed");
+        let bytes = || disk.peek(&path).expect("it was listed");
         if path.parent() == Some(&index) && name.len() == 17 {
             derived.index.insert(name.clone().into_owned(), bytes());
         } else if let Ok(within) = path.strip_prefix(&queues)
@@ -203,11 +203,15 @@ pub fn vouched(disk: &Disk) -> Option<Vouched> {
 /// A store that says it was stopped in order has queues and an index that one pass over its log would make.
 pub fn check_derived(model: &Mutex<Model>, trace: &Trace, disk: &SharedDisk, is_deleted: impl Fn(&str) -> bool) {
     let disk = lock(disk);
+    let (is_vouched, is_unclean) = (vouched(&disk).is_some(), disk.node(&Path::new(ROOT).join("abort")).is_some());
+    if is_vouched && is_unclean {
+        return;
+    }
     let log = read_log(&disk);
-    if !log.records.is_empty() && vouched(&disk).is_none() {
+    if !log.records.is_empty() && !is_vouched {
         lock(model).violation(DAMAGE, "the checkpoint no longer says up to where the log was durable");
     }
-    if log.records.is_empty() || disk.files().any(|path| *path == Path::new(ROOT).join("abort")) {
+    if log.records.is_empty() || is_unclean {
         return;
     }
     let derived = read_derived(&disk, StoreConfig::tiny(Path::new(ROOT)).index_slots);

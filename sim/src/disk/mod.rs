@@ -622,9 +622,9 @@ impl Disk {
         Ok(bytes)
     }
 
-    /// The name of `inode`, for traces.
-    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.names.seen().iter().filter(|(_, node)| **node != Node::Dir).map(|(path, _)| path)
+    /// The files that a process sees.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.names.seen().iter().filter(|(_, node)| **node != Node::Dir).map(|(name, _)| name.path())
     }
 }
 

@@ -17,15 +17,47 @@ pub enum Node {
     File(Inode),
 }
 
-#[derive(Clone, Debug)]
-enum Change {
-    Add(PathBuf, Node),
-    Remove(PathBuf),
-    /// One step: after a power cut both names are as before or both are as after.
-    Rename(PathBuf, PathBuf),
+/// A path with a zero byte before each of its parts: those below a directory follow it in the order of bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name(String);
+
+impl Name {
+    fn of(path: &Path) -> Name {
+        let text = path.to_str().expect("the names of the store are text");
+        Name(if text == "/" { String::new() } else { text.replace('/', "\0") })
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.replace('\0', "/").into()
+    }
+
+    fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn is_child_of(&self, directory: &Name) -> bool {
+        self.rest(directory).is_some_and(|rest| rest.rfind('\0') == Some(0))
+    }
+
+    fn parent(&self) -> Name {
+        Name(self.0[..self.0.rfind('\0').unwrap_or(0)].to_owned())
+    }
+
+    /// What follows `directory` in a name at or below it.
+    fn rest(&self, directory: &Name) -> Option<&str> {
+        self.0.strip_prefix(&directory.0).filter(|rest| rest.is_empty() || rest.starts_with('\0'))
+    }
 }
 
-pub type Tree = BTreeMap<PathBuf, Node>;
+#[derive(Clone, Debug)]
+enum Change {
+    Add(Name, Node),
+    Remove(Name),
+    /// One step: after a power cut both names are as before or both are as after.
+    Rename(Name, Name),
+}
+
+pub type Tree = BTreeMap<Name, Node>;
 
 #[derive(Default)]
 pub struct Names {
@@ -36,13 +68,13 @@ pub struct Names {
 }
 
 impl Change {
-    fn touches_child_of(&self, directory: &Path) -> bool {
-        self.paths().any(|path| path.parent() == Some(directory))
+    fn touches_child_of(&self, directory: &Name) -> bool {
+        self.names().any(|name| name.is_child_of(directory))
     }
 
-    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+    fn names(&self) -> impl Iterator<Item = &Name> {
         let (first, second) = match self {
-            Change::Add(path, _) | Change::Remove(path) => (path, None),
+            Change::Add(name, _) | Change::Remove(name) => (name, None),
             Change::Rename(from, to) => (from, Some(to)),
         };
         std::iter::once(first).chain(second)
@@ -50,50 +82,50 @@ impl Change {
 
     /// Whether the order of the two matters.
     fn meets(&self, other: &Change) -> bool {
-        self.paths().any(|mine| other.paths().any(|theirs| mine == theirs))
+        self.names().any(|mine| other.names().any(|theirs| mine == theirs))
     }
 
     fn apply(&self, tree: &mut Tree) {
         match self {
-            Change::Add(path, node) => {
-                tree.insert(path.clone(), *node);
+            Change::Add(name, node) => {
+                tree.insert(name.clone(), *node);
             }
-            Change::Remove(path) => {
-                tree.remove(path);
+            Change::Remove(name) => {
+                tree.remove(name);
             }
             Change::Rename(from, to) => {
-                let moved: Vec<PathBuf> = tree
-                    .range(from.clone()..)
-                    .map(|(path, _)| path)
-                    .take_while(|path| path.starts_with(from))
-                    .cloned()
-                    .collect();
-                for path in moved {
-                    let node = tree.remove(&path).expect("it was listed a line above");
-                    let rest = path.strip_prefix(from).expect("it starts with it");
-                    let target = if rest.as_os_str().is_empty() { to.clone() } else { to.join(rest) };
-                    tree.insert(target, node);
+                let moved: Vec<Name> = below(tree, from).map(|(name, _)| name.clone()).collect();
+                for name in moved {
+                    let node = tree.remove(&name).expect("it was listed a line above");
+                    let rest = name.rest(from).expect("it is at or below it");
+                    tree.insert(Name(format!("{}{rest}", to.0)), node);
                 }
             }
         }
     }
 }
 
+/// Everything at or below `directory`, parents first.
+fn below<'t>(tree: &'t Tree, directory: &'t Name) -> impl Iterator<Item = (&'t Name, &'t Node)> {
+    tree.range(directory..).take_while(|(name, _)| name.rest(directory).is_some())
+}
+
 impl Names {
     pub fn get(&self, path: &Path) -> Option<Node> {
-        if path == Path::new("/") { Some(Node::Dir) } else { self.seen.get(path).copied() }
+        let name = Name::of(path);
+        if name.is_root() { Some(Node::Dir) } else { self.seen.get(&name).copied() }
     }
 
     pub fn add(&mut self, path: &Path, node: Node) {
-        self.change(Change::Add(path.to_owned(), node));
+        self.change(Change::Add(Name::of(path), node));
     }
 
     pub fn remove(&mut self, path: &Path) {
-        self.change(Change::Remove(path.to_owned()));
+        self.change(Change::Remove(Name::of(path)));
     }
 
     pub fn rename(&mut self, from: &Path, to: &Path) {
-        self.change(Change::Rename(from.to_owned(), to.to_owned()));
+        self.change(Change::Rename(Name::of(from), Name::of(to)));
     }
 
     fn change(&mut self, change: Change) {
@@ -103,18 +135,18 @@ impl Names {
 
     /// Everything at or below `directory`, parents first.
     pub fn below(&self, directory: &Path) -> Vec<(PathBuf, Node)> {
-        let tree = self.seen.range(directory.to_owned()..);
-        tree.take_while(|(path, _)| path.starts_with(directory)).map(|(path, node)| (path.clone(), *node)).collect()
+        below(&self.seen, &Name::of(directory)).map(|(name, node)| (name.path(), *node)).collect()
     }
 
     pub fn children(&self, directory: &Path) -> Vec<(PathBuf, Node)> {
-        let mut all = self.below(directory);
-        all.retain(|(path, _)| path.parent() == Some(directory));
-        all
+        let directory = Name::of(directory);
+        let children = below(&self.seen, &directory).filter(|(name, _)| name.is_child_of(&directory));
+        children.map(|(name, node)| (name.path(), *node)).collect()
     }
 
     /// Makes the names in `directory` durable, with whatever must have happened before them.
     pub fn sync(&mut self, directory: &Path) {
+        let directory = &Name::of(directory);
         let mut needed: Vec<bool> = self.pending.iter().map(|change| change.touches_child_of(directory)).collect();
         for later in (0..self.pending.len()).rev() {
             if needed[later] {
@@ -134,10 +166,10 @@ impl Names {
         });
     }
 
-    /// Whether the name and its directories would survive a power cut.
+    /// Whether the name, which is there, and its directories would survive a power cut.
     pub fn is_durable(&self, path: &Path) -> bool {
-        path.ancestors().all(|part| part == Path::new("/") || self.durable.get(part) == self.seen.get(part))
-            && self.durable.contains_key(path)
+        let name = Name::of(path);
+        !self.pending.iter().flat_map(Change::names).any(|changed| name.rest(changed).is_some())
     }
 
     /// How many changes a power cut may still take back.
@@ -163,10 +195,10 @@ impl Names {
             }
         }
         let mut reachable = Tree::new();
-        for (path, node) in &self.durable {
-            let parent = path.parent().expect("every path is absolute and below the root");
-            if parent == Path::new("/") || reachable.get(parent) == Some(&Node::Dir) {
-                reachable.insert(path.clone(), *node);
+        for (name, node) in &self.durable {
+            let parent = name.parent();
+            if parent.is_root() || reachable.get(&parent) == Some(&Node::Dir) {
+                reachable.insert(name.clone(), *node);
             }
         }
         self.seen = reachable.clone();
@@ -205,7 +237,7 @@ mod tests {
             steps(&mut names);
             names.power_loss(&mut Dice::new(seed, "names"));
             let text: Vec<String> =
-                names.seen().iter().skip(1).map(|(path, node)| format!("{}={node:?}", path.display())).collect();
+                names.seen().iter().skip(1).map(|(name, node)| format!("{}={node:?}", name.path().display())).collect();
             all.insert(text.join(" "));
         }
         all.into_iter().collect()

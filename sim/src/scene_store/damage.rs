@@ -74,7 +74,7 @@ pub fn lose(run: &Run, value: u64) {
         let (Some(queue), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
             continue;
         };
-        let units = disk.peek(path).expect("it was listed");
+        let units = disk.peek(&path).expect("it was listed");
         let unit = |bytes: &[u8; 20]| {
             let (offset, rest) = bytes.split_first_chunk().expect("twenty bytes");
             (u64::from_be_bytes(*offset), u32::from_be_bytes(*rest.first_chunk().expect("twelve bytes")))
