@@ -13,7 +13,7 @@ use keelmq::{
     os,
     protocol::code::request as code,
 };
-use world::{Peer, ask};
+use world::{Peer, Said, ask};
 
 async fn start(folder: &Path) -> (Broker, Peer) {
     let mut config = Config::tiny();
@@ -64,5 +64,32 @@ async fn what_is_set_of_a_group_counts_and_lasts() {
     for part in set.trim_matches(['{', '}']).split(',') {
         assert!(found.contains(part), "{part} is not in {found}");
     }
+    broker.shutdown(Duration::from_secs(1)).await;
+}
+
+/// Members of one group that want different things: one line names who wants what, another says that it is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_whose_members_disagree_is_named() {
+    let (folder, said) = (tempfile::tempdir().unwrap(), Said::listen());
+    let (broker, mut first) = start(folder.path()).await;
+    let mut second = Peer::connect(broker.address()).await;
+    let beat = |client: &str, expression: &str| {
+        format!(
+            r#"{{"clientID":"{client}","producerDataSet":[],"consumerDataSet":[{{"groupName":"torn","consumeType":
+            "CONSUME_PASSIVELY","messageModel":"CLUSTERING","consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","unitMode":false,
+            "subscriptionDataSet":[{{"topic":"T","subString":"{expression}","subVersion":1}}]}}]}}"#
+        )
+    };
+    assert_eq!(ask(&mut first, code::HEART_BEAT, &[], beat("10.0.0.1@1", "red").as_bytes()).await.code, 0);
+    assert!(!said.text().contains("group torn"), "one alone disagrees with nobody");
+    assert_eq!(ask(&mut second, code::HEART_BEAT, &[], beat("10.0.0.2@2", "blue").as_bytes()).await.code, 0);
+    said.until("the members of group torn subscribe to different things").await;
+    let text = said.text();
+    let line = text.lines().find(|line| line.contains("group torn subscribe to different")).unwrap();
+    for part in ["WARN", "10.0.0.1@1: ", "red", "10.0.0.2@2: ", "blue", "give them the same subscriptions"] {
+        assert!(line.contains(part), "no {part:?} in {line}");
+    }
+    assert_eq!(ask(&mut second, code::HEART_BEAT, &[], beat("10.0.0.2@2", "red").as_bytes()).await.code, 0);
+    said.until("the members of group torn subscribe to the same again").await;
     broker.shutdown(Duration::from_secs(1)).await;
 }

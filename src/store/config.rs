@@ -115,7 +115,7 @@ impl StoreConfig {
             upkeep_thorough_ms: 60_000,
             upkeep_behind_bytes: 256 << 20,
             check_behind_bytes: 32 << 20,
-            replay_chunk_bytes: 4 << 20,
+            replay_chunk_bytes: 256 << 10,
             reput_chunk_bytes: 1 << 20,
             queue_files_open_max: 1_024,
             check_crc: true,

@@ -133,8 +133,7 @@ impl MessageStore {
         };
         let queues = dispatcher.queues.clone();
         let wipe = !clean || dropped || checkpoint.known.is_none_or(|known| known.flushed != end);
-        let rewrite = checkpoint.known.map_or(begin, |known| known.flushed);
-        let segments = recovery::settle(&**storage, &segments, begin, end, rewrite, wipe).await?;
+        let segments = recovery::settle(&**storage, &segments, begin, end, wipe).await?;
         (recovered.log_end, recovered.wiped) = (end, wipe);
 
         let tail = segments.find(end);

@@ -257,6 +257,9 @@ impl Progress<'_> {
 
 /// Reads the log to its end and checks every record, beginning some way below `begin`; from `begin` on it derives
 /// from each. Returns the end and the last record's store timestamp.
+///
+/// What stands behind the durable mark was read from the page cache, and a sync of it may have failed in the process
+/// before this one: the kernel has marked such pages clean since, and a sync would skip them. So it is written once more.
 pub fn replay(
     clock: &dyn Clock,
     segments: &Segments,
@@ -267,6 +270,7 @@ pub fn replay(
     recovered: &mut Recovered,
 ) -> Result<(LogOffset, i64), OpenError> {
     let known = checkpoint.known.map_or(LogOffset(0), |known| known.flushed);
+    let rewrite = checkpoint.known.map_or(begin, |known| known.flushed);
     let mut last_store_timestamp = checkpoint.physic_timestamp;
     let mut queue = None;
     let first = segments.first().map_or(begin, |first| first.base);
@@ -280,11 +284,11 @@ pub fn replay(
         end: segments.last().map_or(at, |last| last.end()),
     };
     let mut lasts = Some(Lasts::default());
-    let mut reason = "the segment is missing";
-    'log: while let Some(segment) = segments.find(at) {
+    let mut reason = None;
+    while let Some(segment) = segments.find(at).filter(|_| reason.is_none()) {
         let failed = OpenError::io("cannot read", &segment.path);
         let mut wanted = config.replay_chunk_bytes;
-        while at < segment.end() {
+        while at < segment.end() && reason.is_none() {
             let from = at;
             let end = segment.end().min(from + wanted);
             let bytes = segment.file.read_cold(from - segment.base..end - segment.base).map_err(&failed)?;
@@ -299,12 +303,12 @@ pub fn replay(
                             && !plant!(TornPropertiesTaken)
                             && !record::is_text(message.topic.as_bytes(), message.properties) =>
                     {
-                        reason = "a record without all of its properties";
-                        break 'log;
+                        reason = Some("a record without all of its properties");
+                        break;
                     }
                     Scan::Record(record) if record::leaves_no_filler(record.size, segment.end() - at) => {
-                        reason = "a record that leaves no room for a filler";
-                        break 'log;
+                        reason = Some("a record that leaves no room for a filler");
+                        break;
                     }
                     Scan::Record(record) if record.log_offset == at => {
                         if at < begin {
@@ -324,8 +328,8 @@ pub fn replay(
                     }
                     Scan::Filler => at = segment.end(),
                     Scan::Nothing => {
-                        reason = "zeros where a record should begin";
-                        break 'log;
+                        reason = Some("zeros where a record should begin");
+                        break;
                     }
                     // The chunk may end within the record: look again with all of it.
                     Scan::Invalid(_) if end < segment.end() && is_cut(rest, end - at, segment.end() - at) => {
@@ -335,14 +339,21 @@ pub fn replay(
                         break;
                     }
                     Scan::Record(_) => {
-                        reason = "a record of another offset";
-                        break 'log;
+                        reason = Some("a record of another offset");
+                        break;
                     }
                     Scan::Invalid(what) => {
-                        reason = what;
-                        break 'log;
+                        reason = Some(what);
+                        break;
                     }
                 }
+            }
+            let (again, to) = (from.max(rewrite), at.min(end));
+            if again < to && !plant!(UnflushedTailTrusted) {
+                let bytes = &bytes[(again - from) as usize..(to - from) as usize];
+                let failed = OpenError::io("cannot write once more", &segment.path);
+                segment.file.write(again - segment.base, &[bytes]).map_err(failed)?;
+                segment.file.start_write_back(again - segment.base..to - segment.base);
             }
         }
     }
@@ -363,7 +374,7 @@ pub fn replay(
             at: segment.map_or(0, |segment| at - segment.base),
             offset: at,
             known,
-            reason: reason.to_owned(),
+            reason: reason.unwrap_or("the segment is missing").to_owned(),
         });
     }
     lasts.map_or(Ok(()), |lasts| lasts.check(&dispatcher.queues))?;
@@ -376,20 +387,13 @@ pub(super) fn is_cut(rest: &[u8], available: u64, left: u64) -> bool {
     record::peek(rest).is_none_or(|(size, _)| (available + 1..=left).contains(&u64::from(size)))
 }
 
-/// Bytes of the log written once more at a time.
-const REWRITE_BYTES: u64 = 4 << 20;
-
 /// Makes the log end at `end` for good: zeroes what stands behind it in its segment, removes the segments behind that,
 /// and syncs everything from `begin` on, so that what was found is durable before anything depends on it.
-///
-/// What stands from `rewrite` on was read from the page cache, and a sync of it may have failed in the process before
-/// this one: the kernel has marked such pages clean since, and a sync would skip them. So they are written once more.
 pub async fn settle(
     storage: &dyn Storage,
     segments: &Segments,
     begin: LogOffset,
     end: LogOffset,
-    rewrite: LogOffset,
     wipe: bool,
 ) -> Result<Arc<Segments>, OpenError> {
     let kept = Arc::new(Segments::new(segments.directory(), segments.size()));
@@ -409,16 +413,6 @@ pub async fn settle(
         if wipe && segment.base <= end && end < segment.end() && !plant!(TailNotWiped) {
             let failed = OpenError::io("cannot wipe the torn end of", &segment.path);
             segment.file.zero(end - segment.base..segment.size).map_err(failed)?;
-        }
-        if wipe && !plant!(UnflushedTailTrusted) {
-            let failed = OpenError::io("cannot write once more", &segment.path);
-            let (mut at, to) = (rewrite.max(segment.base), end.min(segment.end()));
-            while at < to {
-                let next = to.min(at + REWRITE_BYTES);
-                let bytes = segment.file.read_cold(at - segment.base..next - segment.base).map_err(&failed)?;
-                segment.file.write(at - segment.base, &[&bytes]).map_err(&failed)?;
-                at = next;
-            }
         }
         if segment.end() > begin || index + 1 == all.len() {
             segment.file.sync().await?;

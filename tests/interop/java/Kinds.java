@@ -356,22 +356,29 @@ final class Kinds {
         Stage.check(failures.size() == 0, "replies failed");
     }
 
+    /** What a producer and a consumer with trace on leave: who sent the message, who got it and how that ended. */
     static void trace(Stage s) throws Exception {
         DefaultMQProducer producer = s.start(new DefaultMQProducer(s.group("p"), true, null));
-        SendResult sent = producer.send(new Message(s.topic, "tag", "tracekey", Stage.bytes("traced")));
         String traces = "RMQ_SYS_TRACE_TOPIC";
         s.route(producer, traces);
         Stage.Inbox inbox = new Stage.Inbox();
         s.consumer(s.group("c"), traces, "*", inbox);
+        SendResult sent = producer.send(new Message(s.topic, "tag", "tracekey", Stage.bytes("traced")));
+        DefaultMQPushConsumer traced = new DefaultMQPushConsumer(s.group("traced"), true, null);
+        s.configure(traced, c -> {
+            c.subscribe(s.topic, "*");
+            c.registerMessageListener(new Stage.Inbox());
+        });
+        Set<String> missing = new TreeSet<>(List.of("Pub", "SubBefore", "SubAfter"));
         for (long end = Stage.now() + 40_000; Stage.now() < end; Thread.sleep(200)) {
-            synchronized (inbox) {
-                for (MessageExt message : inbox.messages) {
-                    String text = Stage.text(message);
-                    if (text.contains("Pub") && text.contains(s.topic) && text.contains(sent.getMsgId())) return;
+            for (MessageExt message : inbox.all()) {
+                for (String line : Stage.text(message).split("\\x02")) {
+                    if (line.contains(sent.getMsgId())) missing.remove(line.split("\\x01")[0]);
                 }
             }
+            if (missing.isEmpty()) return;
         }
-        throw new Exception("none of " + inbox.size() + " trace messages names " + sent.getMsgId());
+        throw new Exception("no " + missing + " among " + inbox.size() + " trace messages names " + sent.getMsgId());
     }
 
     /** A tool puts a running group back to the beginning: the client is told (220) and reads again. */

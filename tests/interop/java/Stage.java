@@ -64,7 +64,10 @@ final class Stage implements AutoCloseable {
     // ---- consumers
 
     DefaultMQPushConsumer consumer(String group, Setting setting) throws Exception {
-        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
+        return configure(new DefaultMQPushConsumer(group), setting);
+    }
+
+    DefaultMQPushConsumer configure(DefaultMQPushConsumer consumer, Setting setting) throws Exception {
         consumer.setNamesrvAddr(namesrv);
         consumer.setInstanceName(instance());
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
