@@ -16,7 +16,10 @@ use std::{
 
 use bytes::Bytes;
 use memmap2::Mmap;
-use rustix::fs::{FallocateFlags, fallocate, fdatasync, statvfs};
+use rustix::{
+    buffer::spare_capacity,
+    fs::{FallocateFlags, fallocate, fdatasync, statvfs},
+};
 use smallvec::SmallVec;
 
 use crate::env::{BoxFuture, File, Held, LockError, Open, Space, Storage, SyncFailed, storage::Entry};
@@ -299,8 +302,18 @@ impl DiskFile {
     }
 
     fn pread(&self, range: Range<u64>) -> io::Result<Bytes> {
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        self.file.read_exact_at(&mut bytes, range.start).map_err(at(&self.path, "cannot read"))?;
+        let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
+        let mut position = range.start;
+        // Into memory that nobody has filled with zeros before.
+        while position < range.end {
+            match rustix::io::pread(&self.file, spare_capacity(&mut bytes), position) {
+                Ok(0) => return Err(at(&self.path, "cannot read")(io::ErrorKind::UnexpectedEof.into())),
+                Ok(read) => position += read as u64,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(at(&self.path, "cannot read")(error.into())),
+            }
+        }
+        bytes.truncate((range.end - range.start) as usize);
         Ok(bytes.into())
     }
 }
