@@ -10,6 +10,7 @@ import org.apache.rocketmq.client.consumer.*;
 import org.apache.rocketmq.client.consumer.listener.*;
 import org.apache.rocketmq.client.producer.*;
 import org.apache.rocketmq.client.utils.MessageUtil;
+import org.apache.rocketmq.common.MQVersion;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.*;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
@@ -363,13 +364,17 @@ final class Kinds {
         s.route(producer, traces);
         Stage.Inbox inbox = new Stage.Inbox();
         s.consumer(s.group("c"), traces, "*", inbox);
-        SendResult sent = producer.send(new Message(s.topic, "tag", "tracekey", Stage.bytes("traced")));
-        DefaultMQPushConsumer traced = new DefaultMQPushConsumer(s.group("traced"), true, null);
-        s.configure(traced, c -> {
+        producer.send(new Message(s.topic, Stage.bytes("first")));
+        Stage.Inbox consumed = new Stage.Inbox();
+        s.configure(new DefaultMQPushConsumer(s.group("traced"), true, null), c -> {
             c.subscribe(s.topic, "*");
-            c.registerMessageListener(new Stage.Inbox());
+            c.registerMessageListener(consumed);
         });
-        Set<String> missing = new TreeSet<>(List.of("Pub", "SubBefore", "SubAfter"));
+        consumed.atLeast(1, 45_000);
+        SendResult sent = producer.send(new Message(s.topic, "tag", "tracekey", Stage.bytes("traced")));
+        // The consumer of 5.4.0 leaves no trace with Java's broker either.
+        boolean isTraced = MQVersion.CURRENT_VERSION < MQVersion.Version.V5_0_0.ordinal();
+        Set<String> missing = new TreeSet<>(isTraced ? List.of("Pub", "SubBefore", "SubAfter") : List.of("Pub"));
         for (long end = Stage.now() + 40_000; Stage.now() < end; Thread.sleep(200)) {
             for (MessageExt message : inbox.all()) {
                 for (String line : Stage.text(message).split("\\x02")) {
