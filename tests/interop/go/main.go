@@ -48,11 +48,12 @@ var scenarios = map[string]func(*stage) error{
 	"sql92":                sql92,
 	"request-reply":        requestReply,
 	"trace":                trace,
+	"reset-offset":         resetOffset,
+	"consume-directly":     consumeDirectly,
 }
 
 var notApplicable = map[string]string{
-	"order-rebalance":  "an orderly queue that changes hands stands still in this client for a minute and more, with Java's broker, too",
-	"consume-directly": "the client obeys it, but has no tool that asks for it",
+	"order-rebalance": "an orderly queue that changes hands stands still in this client for a minute and more, with Java's broker, too",
 }
 
 const (
