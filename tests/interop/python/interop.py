@@ -10,10 +10,14 @@ import time
 import traceback
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from rocketmq.client import Message, Producer, PullConsumer, PushConsumer, RecvMessage, SendStatus, dll
 from rocketmq.exceptions import RocketMQException
 from rocketmq.ffi import MessageModel, _CConsumeStatus as ConsumeStatus
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+import raw_wire
 
 LIMIT_S, AT_ONCE = 100, 4
 ROUTE_S = 1.0  # an auto-created topic reaches the name server shortly after its first acknowledgement
@@ -24,6 +28,7 @@ NOT_APPLICABLE = {
     "dead-letter": "the binding cannot set the number of retries",
     "request-reply": "not in this client", "trace": "not in this version", "lite-pull": "not in this client",
     "body-empty": "the client refuses an empty body itself",
+    "consume-directly": "the library does not know what it is asked for",
 }
 QUEUES = 4  # of a topic made by sending
 KEEP = []  # clients are never destroyed: the binding's destructor may free what a thread still uses
@@ -522,6 +527,37 @@ def delay(s):
         check(-0.002 < late < 5, f"late by {late:.3f} s")
 
 
+def asked(address, code, fields):
+    """What a tool is answered that asks in the name of a C++ client, whose offsets come in a form of their own."""
+    wire = raw_wire.Connection(address)
+    answer = wire.exchange(raw_wire.encode(code, fields, b"", 1, language="CPP"), 1, 30)
+    wire.close()
+    return answer
+
+
+def reset_offset(s):
+    """A tool puts a running group back to the beginning (222): the client is told (220) and reads again."""
+    start = int(1000 * time.time()) - 1000
+    sent = s.send(s.producer(), "n", 0, 20)
+    time.sleep(ROUTE_S)
+    inbox = Inbox()
+    s.consumer(s.group("c"), inbox)
+    inbox.exactly(sent)
+    route = asked(s.namesrv, 105, {"topic": s.topic, "acceptStandardJsonOnly": "true"})
+    broker = raw_wire.json.loads(route["body"])["brokerDatas"][0]["brokerAddrs"]["0"]
+    fields = {"topic": s.topic, "group": s.group("c"), "timestamp": str(start), "isForce": "true"}
+    for _ in range(60):
+        answer = asked(broker, 222, fields)
+        if answer["code"] == 0:
+            break
+        time.sleep(0.5)  # refused until the group has stored an offset of every queue
+    check(answer["code"] == 0, f"refused: {answer}")
+    inbox.at_least(40)
+    again = Inbox()
+    again.messages = inbox.messages[20:40]
+    again.exactly(sent)
+
+
 SCENARIOS = {
     "send-sync": send_sync, "send-async": send_async, "send-oneway": send_oneway, "send-batch": send_batch,
     "consume-1000": consume_1000, "live": live, "order": order,
@@ -530,6 +566,7 @@ SCENARIOS = {
     "offsets-restart": offsets_restart, "bodies": bodies, "unicode": unicode, "too-large": too_large,
     "auto-topic": auto_topic, "broadcast": broadcast, "pull": pull, "from-last": from_last,
     "suspend": suspend, "retry": retry, "delay": delay,
+    "reset-offset": reset_offset,
 }
 
 
