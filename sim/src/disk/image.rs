@@ -51,6 +51,21 @@ impl Image {
         }
     }
 
+    /// Whether `range` reads the same in both. Shared pages are not looked at.
+    pub fn is_same(&self, other: &Image, range: &Range<u64>) -> bool {
+        pages_of(range).all(|number| {
+            let (ours, theirs) = (self.pages.get(&number), other.pages.get(&number));
+            let is_shared = match (ours, theirs) {
+                (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+                (ours, theirs) => ours.is_none() && theirs.is_none(),
+            };
+            let start = number * PAGE;
+            let within = (range.start.max(start) - start) as usize..(range.end.min(start + PAGE) - start) as usize;
+            let bytes = |page: Option<&Arc<Page>>| page.map_or([0; PAGE as usize], |page| **page);
+            is_shared || bytes(ours)[within.clone()] == bytes(theirs)[within]
+        })
+    }
+
     /// Extends `len` where needed.
     pub fn write(&mut self, at: u64, mut bytes: &[u8]) {
         let mut position = at;
@@ -169,6 +184,14 @@ mod tests {
             let mut seen = Vec::new();
             image.read(0..image.len, &mut seen);
             assert!(seen == model, "step {step}");
+            let mut other = image.clone();
+            assert!(other.is_same(&image, &(0..image.len)), "step {step}");
+            if image.len > 0 {
+                let changed = dice.below(image.len);
+                other.write(changed, &[!seen[changed as usize]]);
+                assert!(!other.is_same(&image, &(changed..changed + 1)), "step {step}");
+                assert!(other.is_same(&image, &(0..changed)), "step {step}");
+            }
         }
     }
 

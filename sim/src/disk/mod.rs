@@ -124,13 +124,8 @@ impl Disk {
     /// Whether a power cut now would leave `range` of the file as the process sees it.
     pub fn is_durable(&self, path: &Path, range: Range<u64>) -> bool {
         let Some(Node::File(inode)) = self.names.get(path) else { return false };
-        if !self.names.is_durable(path) || self.file(inode).durable.len < range.end {
-            return false;
-        }
-        let (mut seen, mut durable) = (Vec::new(), Vec::new());
-        self.file(inode).seen.read(range.clone(), &mut seen);
-        self.file(inode).durable.read(range, &mut durable);
-        seen == durable
+        let file = self.file(inode);
+        self.names.is_durable(path) && range.end <= file.durable.len && file.seen.is_same(&file.durable, &range)
     }
 
     // ---- names

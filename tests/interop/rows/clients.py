@@ -139,3 +139,9 @@ def clients():
     yield Row("41: c1 before it leaves", 41, {}, lock("c1", "HG", held))
     yield Row("35: c1 leaves", 35, {"clientID": "c1", "consumerGroup": "HG"})
     yield Row("41: who has left holds its queue until it expires", 41, {}, lock("c2", "HG", held))
+
+
+def after_a_minute():
+    """Much later than `clients`: the lock of the one who left ended by itself, 60 s after it was given."""
+    body = {"clientId": "c2", "consumerGroup": "HG", "mqSet": [{"brokerName": BROKER, "queueId": 7, "topic": "Pull"}]}
+    yield Row("41: and after a minute it is anybody's", 41, {}, json.dumps(body).encode())
