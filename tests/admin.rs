@@ -8,7 +8,11 @@ use std::{sync::Arc, time::Duration};
 use keelmq::{
     broker::{self, Broker, clients::Client, config::Config, processor::admin::Admin},
     env::Env,
-    model::{Message, filter::Filter, settings::Source},
+    model::{
+        Message,
+        filter::Filter,
+        settings::{Change, Source, Standing},
+    },
     os,
     protocol::{
         body::{
@@ -507,6 +511,43 @@ async fn configuration_changes_are_durable_or_refused() {
         "Can not update config in black list.",
     );
     assert_eq!(broker.broker.core().config().file_reserved_time_h, 48, "all or nothing");
+    broker.end().await;
+}
+
+/// Every setting that can be changed while the broker runs is, and every other one is refused with what to do instead.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_setting_changes_at_run_time_or_is_refused() {
+    let broker = Asked::start().await;
+    let mut counts = (0, 0);
+    for entry in broker.broker.core().config().entries() {
+        if entry.standing != Standing::Honoured {
+            continue;
+        }
+        let number: i64 = entry.value.parse().unwrap_or(0);
+        let candidates = [
+            (number + 1).to_string(),
+            (number - 1).to_string(),
+            "true".into(),
+            "false".into(),
+            "05".into(),
+            "a:1".into(),
+        ];
+        let mut wanted = candidates.into_iter().filter(|value| *value != entry.value && entry.allowed.admits(value));
+        let Some(wanted) = wanted.next() else { continue };
+        let line = format!("{}={wanted}\n", entry.key);
+        let said =
+            text(broker.call(Call::new(request::UPDATE_BROKER_CONFIG).with_body(line.clone().into_bytes())).await);
+        let now = broker.broker.core().config().get_text(entry.key).unwrap();
+        if entry.change == Change::AtRunTime {
+            assert_eq!((said.0, now), (OK, wanted), "{line}: {}", said.1);
+            counts.0 += 1;
+        } else {
+            check(said, response::SYSTEM_ERROR, "is read when the broker starts; it stays");
+            assert_eq!(now, entry.value, "{line}");
+            counts.1 += 1;
+        }
+    }
+    assert!(counts.0 > 30 && counts.1 > 60, "{counts:?}");
     broker.end().await;
 }
 
