@@ -114,7 +114,7 @@ async fn fill(env: Env, stops: bool) {
 }
 
 fn of_disk(disk: &Disk) -> Image {
-    disk.files().map(|path| (path.clone(), disk.peek(path).expect("the disk lists it"))).collect()
+    disk.files().map(|path| (path.clone(), disk.peek(&path).expect("the disk lists it"))).collect()
 }
 
 /// What stands in the directory.
