@@ -330,10 +330,9 @@ impl Model {
     }
 
     fn check_retried(&self, id: u64, traces: &Traces<'_>, wrong: &mut Vec<(&'static str, String)>) {
-        let most = self.kinds.retry_max;
+        let most = if retry_level_asked(id) < 0 { 0 } else { self.kinds.retry_max };
         for (group, record) in &traces.retried {
             let times = record.reconsume_times;
-            let most = if retry_level_asked(id) < 0 { 0 } else { most };
             if !(1..=most).contains(&times) {
                 wrong
                     .push((TIMED, format!("{group} retries message {id} for the {times}th time, {most} are the most")));
@@ -356,7 +355,6 @@ impl Model {
         }
         for (group, record) in &traces.dead {
             let times = record.reconsume_times;
-            let most = if retry_level_asked(id) < 0 { 0 } else { most };
             if times != most + 1 {
                 let text =
                     format!("message {id} is a dead letter of {group} after {times} attempts instead of {}", most + 1);

@@ -116,6 +116,15 @@ pub fn parse(bytes: &[u8]) -> Result<Found, String> {
     })
 }
 
+/// Whole records one behind the other, as far as there are any.
+pub fn records(mut rest: &[u8]) -> impl Iterator<Item = Found> {
+    std::iter::from_fn(move || {
+        let record = parse(rest).ok()?;
+        rest = &rest[record.size as usize..];
+        Some(record)
+    })
+}
+
 /// Page by page, which the processor compares in a few steps.
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|page| *page == [0; 4096][..page.len()])

@@ -241,15 +241,15 @@ impl Plan {
         if dice.coin() {
             self.clients.push(Client::new("deaf", &[("count", dice.log_within(1, 20)), ("topics", topics)]));
         }
+        if dice.coin() {
+            self.clients.push(Client::new("closer", &[("count", dice.within(1, 30))]));
+        }
     }
 
     /// Forms that records and requests may have.
     fn draw_forms(&mut self, dice: &mut Dice) {
         if dice.below(4) == 0 {
             self.set("ipv6", 1);
-        }
-        if self.scene == Scene::Broker && dice.coin() {
-            self.clients.push(Client::new("closer", &[("count", dice.within(1, 30))]));
         }
     }
 

@@ -61,13 +61,8 @@ async fn look_up(env: &Env, run: &Run, wire: &mut WireClient) -> Option<()> {
     sample.truncate(SAMPLE);
     for (id, topic, queue_id, place) in sample {
         let is_it = |bytes: &[u8]| {
-            let mut rest = bytes;
-            std::iter::from_fn(|| {
-                let record = log_image::parse(rest).ok()?;
-                rest = &rest[record.size as usize..];
-                Some(record)
-            })
-            .find(|record| record.property("UNIQ_KEY").and_then(id_of) == Some(id) && record.offset == place.offset)
+            log_image::records(bytes)
+                .find(|record| record.property("UNIQ_KEY").and_then(id_of) == Some(id) && record.offset == place.offset)
         };
         let mut call = Call::new(request::VIEW_MESSAGE_BY_ID);
         ViewMessage { topic: Some(&topic), offset: place.offset as i64 }.write(&mut call.fields);
@@ -168,14 +163,10 @@ async fn delay(env: &Env, run: &Arc<Run>, wire: &mut WireClient) -> Option<()> {
     loop {
         let answer = wire.call(env, plain_pull("W", "T0", 2, offset), WAIT).await.ok()??;
         offset = answer.number("nextBeginOffset")?.max(offset);
-        let mut rest = if answer.code == response::SUCCESS { &answer.body[..] } else { &[] };
         let now = env.clock.monotonic();
-        while let Ok(record) = log_image::parse(rest) {
-            rest = &rest[record.size as usize..];
-            if record.property("UNIQ_KEY").and_then(id_of) == Some(id) {
-                run.trace.sometimes("inspector: delayed in time");
-                return Some(());
-            }
+        if log_image::records(&answer.body).any(|record| record.property("UNIQ_KEY").and_then(id_of) == Some(id)) {
+            run.trace.sometimes("inspector: delayed in time");
+            return Some(());
         }
         if now > due + WOKEN {
             let text = format!("message {id}, delayed by {} s, is {} ms late", LEVELS_S[0], (now - due).as_millis());
@@ -229,12 +220,9 @@ async fn wake(env: &Env, run: &Arc<Run>, wire: &mut WireClient, other: &mut Wire
             }
             // Others may have come before it: delayed ones, for example.
             max = answer.number("nextBeginOffset")?;
-            let mut rest = &answer.body[..];
-            while let Ok(record) = log_image::parse(rest) {
-                rest = &rest[record.size as usize..];
-                if record.property("UNIQ_KEY").and_then(id_of).is_some_and(|id| id >= first_id) {
-                    return Some((at, answer.code));
-                }
+            let is_new = |record: Found| record.property("UNIQ_KEY").and_then(id_of).is_some_and(|id| id >= first_id);
+            if log_image::records(&answer.body).any(is_new) {
+                return Some((at, answer.code));
             }
         }
     };

@@ -89,9 +89,7 @@ impl Life<'_> {
             let answer = self.wire.call(self.env, call, WAIT).await.ok()??;
             note_wrong(self.run, self.wire);
             if answer.code == response::SUCCESS {
-                let mut rest = &answer.body[..];
-                while let Ok(record) = log_image::parse(rest) {
-                    rest = &rest[record.size as usize..];
+                for record in log_image::records(&answer.body) {
                     let id = record.property("UNIQ_KEY").and_then(id_of).unwrap_or(0);
                     let is_next = record.queue_offset as i64 == offset && record.topic == self.topic;
                     if !is_next || (self.is_certain && !sent.contains_key(&id)) {

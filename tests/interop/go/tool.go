@@ -78,26 +78,32 @@ func member(broker, group string) (string, error) {
 	}
 }
 
-// resetOffset: a tool puts a running group back to the beginning (222); the client is told (220) and reads again.
-func resetOffset(s *stage) error {
+// consumed sends so many messages and lets the group have them all: the group's inbox, what was sent, the broker.
+func (s *stage) consumed(group string, count int) (*inbox, []string, string, error) {
 	p, err := s.producer()
 	if err != nil {
-		return err
+		return nil, nil, "", err
 	}
-	start := time.Now().Add(-time.Second)
-	sent, err := s.send(p, "n", 0, 20)
+	sent, err := s.send(p, "n", 0, count)
 	if err != nil {
-		return err
+		return nil, nil, "", err
 	}
 	if _, err := s.route(s.topic); err != nil {
-		return err
+		return nil, nil, "", err
 	}
 	in := &inbox{}
-	if _, err := s.consumer(s.group("c"), s.topic, all, in); err != nil {
-		return err
+	if _, err := s.consumer(group, s.topic, all, in); err != nil {
+		return nil, nil, "", err
 	}
 	broker, err := s.broker()
-	if err := first(err, in.exactly(sent)); err != nil {
+	return in, sent, broker, first(err, in.exactly(sent))
+}
+
+// resetOffset: a tool puts a running group back to the beginning (222); the client is told (220) and reads again.
+func resetOffset(s *stage) error {
+	start := time.Now().Add(-time.Second)
+	in, sent, broker, err := s.consumed(s.group("c"), 20)
+	if err != nil {
 		return err
 	}
 	fields := map[string]string{"topic": s.topic, "group": s.group("c"), "timestamp": fmt.Sprint(start.UnixMilli()), "isForce": "true"}
@@ -124,23 +130,8 @@ func resetOffset(s *stage) error {
 
 // consumeDirectly: a tool has the broker hand a stored message to one client of the group (309).
 func consumeDirectly(s *stage) error {
-	p, err := s.producer()
+	in, _, broker, err := s.consumed(s.group("c"), 5)
 	if err != nil {
-		return err
-	}
-	sent, err := s.send(p, "n", 0, 5)
-	if err != nil {
-		return err
-	}
-	if _, err := s.route(s.topic); err != nil {
-		return err
-	}
-	in := &inbox{}
-	if _, err := s.consumer(s.group("c"), s.topic, all, in); err != nil {
-		return err
-	}
-	broker, err := s.broker()
-	if err := first(err, in.exactly(sent)); err != nil {
 		return err
 	}
 	client, err := member(broker, s.group("c"))
